@@ -1,0 +1,8 @@
+//! The programs, by what they see.
+
+mod content;
+mod module;
+mod open;
+mod process;
+mod syscall;
+mod uring;
