@@ -1,0 +1,41 @@
+//! The lowest rung: nothing reports, only the timed rescan looks.
+
+use std::{path::Path, sync::Arc};
+
+use tokio::sync::mpsc;
+
+use super::{Collector, Counters, Guard, HookState, HookStatus, InodeId, LossReason, Rung, Watch};
+
+/// Accepts everything and reports nothing: for a tree that is read once.
+#[derive(Clone, Copy, Debug)]
+pub struct Unwatched;
+
+impl Watch for Unwatched {
+    fn watch(&mut self, _: InodeId, _: &Path, _: bool) -> Result<(), LossReason> {
+        Ok(())
+    }
+
+    fn unwatch(&mut self, _: InodeId) {}
+
+    fn rearm(&mut self, _: InodeId) {}
+}
+
+/// A collector that never reports anything.
+pub(super) fn start(why: Vec<String>) -> Collector {
+    let (_, events) = mpsc::channel(1);
+    Collector {
+        events,
+        watcher: Box::new(Unwatched),
+        rung: Rung::Scan,
+        why,
+        hooks: vec![HookStatus {
+            name: "scan".to_owned(),
+            state: HookState::Attached,
+            lost_without:
+                "everything: changes are found by timed rescans only, late and without who made them"
+                    .to_owned(),
+        }],
+        counters: Arc::new(Counters::default()),
+        guard: Guard::default(),
+    }
+}
