@@ -1,0 +1,319 @@
+//! The catalog beside a live brick: what is where, which pixels are right, what happened.
+//!
+//! SQLite in WAL mode, `synchronous = NORMAL`: a commit survives the death of the process at once and the loss of power
+//! after the next checkpoint. Pixels are not ordered against it; the leaf hashes tell which of them to trust.
+
+mod history;
+mod rows;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags, OptionalExtension, TransactionBehavior, params};
+
+pub use history::{HISTORY_ROWS_MAX, HistoryQuery};
+
+use super::error::IoContext;
+use super::{ArtifactId, BrickError, HistoryRow, Row, files};
+use crate::fold::Block;
+use crate::fold::merkle::{Hash, empty_hash};
+
+/// `PRAGMA application_id` of a catalog: "SFDC".
+const APPLICATION_ID: i64 = 0x5346_4443;
+/// `PRAGMA user_version`: the schema written here.
+const SCHEMA_VERSION: i64 = 1;
+/// How long a statement waits for another process. Writers are serialized by the brick's lock, so only a checkpoint or
+/// a person's `sqlite3` can be in the way.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// An open catalog.
+#[derive(Debug)]
+pub struct Catalog {
+    connection: Connection,
+    path: PathBuf,
+}
+
+/// What a brick is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CatalogMeta {
+    /// Order of the curve.
+    pub order: u8,
+    /// Base-2 logarithm of the largest block.
+    pub cap: u8,
+    /// The watched path, raw bytes.
+    pub root_path: Vec<u8>,
+}
+
+/// What the second transaction of a commit writes.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Changes<'a> {
+    pub(crate) order: Option<u8>,
+    pub(crate) upserts: &'a [Row],
+    pub(crate) deletes: &'a [ArtifactId],
+    pub(crate) history: &'a [HistoryRow],
+    pub(crate) leaves: &'a [(u64, Hash)],
+    /// Every row becomes unverified for this reason; with `true` even those that already are for another one.
+    pub(crate) unverify_all: Option<(&'a str, bool)>,
+}
+
+impl Catalog {
+    /// Writes a new catalog under a name that must not exist, whole and synced.
+    pub(crate) fn create<'a>(
+        path: &Path,
+        meta: &CatalogMeta,
+        rows: impl IntoIterator<Item = &'a Row>,
+        leaves: impl IntoIterator<Item = (u64, Hash)>,
+    ) -> Result<(), BrickError> {
+        // SQLite gives -wal and -shm the mode of the database.
+        drop(files::create_new(path)?);
+        let mut catalog =
+            Self { connection: Self::connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?, path: path.into() };
+        catalog.with(|connection| {
+            connection.pragma_update(None, "synchronous", "FULL")?;
+            connection.pragma_update(None, "application_id", APPLICATION_ID)?;
+            let tx = connection.transaction()?;
+            tx.execute_batch(include_str!("schema.sql"))?;
+            tx.pragma_update(None, "user_version", SCHEMA_VERSION)?;
+            tx.execute("INSERT INTO meta VALUES ('order', ?1), ('cap', ?2)", params![meta.order, meta.cap])?;
+            tx.execute("INSERT INTO meta VALUES ('root_path', ?1)", [&meta.root_path])?;
+            for row in rows {
+                rows::upsert(&tx, row)?;
+            }
+            for (leaf, hash) in leaves {
+                set_leaf(&tx, leaf, &hash)?;
+            }
+            tx.commit()
+        })?;
+        let connection = catalog.connection;
+        connection.close().map_err(|(_, error)| BrickError::sqlite(path, error))
+    }
+
+    /// Opens a catalog for its writer, who holds the brick's lock.
+    ///
+    /// # Errors
+    /// [`BrickError::CatalogMissing`], [`BrickError::CatalogCorrupt`], [`BrickError::CatalogNewer`].
+    pub(crate) fn open(path: &Path) -> Result<Self, BrickError> {
+        let catalog = Self::open_with(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        let damage: String = catalog.with_ref(|connection| {
+            connection.pragma_update(None, "journal_mode", "WAL")?;
+            connection.pragma_update(None, "synchronous", "NORMAL")?;
+            connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))
+        })?;
+        if damage == "ok" { Ok(catalog) } else { Err(catalog.corrupt(damage)) }
+    }
+
+    /// Opens the catalog of a brick that another process may be writing.
+    ///
+    /// # Errors
+    /// As the writer's.
+    pub fn open_read_only(path: &Path) -> Result<Self, BrickError> {
+        Self::open_with(path, OpenFlags::SQLITE_OPEN_READ_ONLY)
+    }
+
+    fn open_with(path: &Path, flags: OpenFlags) -> Result<Self, BrickError> {
+        if !path.try_exists().doing("look for", path)? {
+            return Err(BrickError::CatalogMissing { path: path.to_owned() });
+        }
+        let catalog = Self { connection: Self::connect(path, flags)?, path: path.to_owned() };
+        let pragma =
+            |name| catalog.with_ref(|c| c.pragma_query_value(None, name, |row| row.get::<_, i64>(0)));
+        if pragma("application_id")? != APPLICATION_ID {
+            return Err(catalog.corrupt("it is not a catalog of SFD"));
+        }
+        match pragma("user_version")? {
+            SCHEMA_VERSION => Ok(catalog),
+            found if found > SCHEMA_VERSION => {
+                Err(BrickError::CatalogNewer { path: path.to_owned(), found, known: SCHEMA_VERSION })
+            }
+            found => Err(catalog.corrupt(format!("schema version {found}"))),
+        }
+    }
+
+    fn connect(path: &Path, flags: OpenFlags) -> Result<Connection, BrickError> {
+        let open = || {
+            let connection = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+            connection.busy_timeout(BUSY_TIMEOUT)?;
+            // One statement per kind of change and query; the default of 16 would evict some of them.
+            connection.set_prepared_statement_cache_capacity(32);
+            Ok(connection)
+        };
+        open().map_err(|error| BrickError::sqlite(path, error))
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(crate) fn corrupt(&self, detail: impl Into<String>) -> BrickError {
+        BrickError::CatalogCorrupt { path: self.path.clone(), detail: detail.into() }
+    }
+
+    fn with<T>(&mut self, f: impl FnOnce(&mut Connection) -> rusqlite::Result<T>) -> Result<T, BrickError> {
+        f(&mut self.connection).map_err(|error| BrickError::sqlite(&self.path, error))
+    }
+
+    fn with_ref<T>(&self, f: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, BrickError> {
+        f(&self.connection).map_err(|error| BrickError::sqlite(&self.path, error))
+    }
+
+    /// What the brick is.
+    pub fn meta(&self) -> Result<CatalogMeta, BrickError> {
+        self.with_ref(|connection| {
+            let number = |key: &str| {
+                connection.query_row("SELECT value FROM meta WHERE key = ?1", [key], |row| row.get(0))
+            };
+            Ok(CatalogMeta {
+                order: number("order")?,
+                cap: number("cap")?,
+                root_path: connection.query_row(
+                    "SELECT value FROM meta WHERE key = 'root_path'",
+                    [],
+                    |row| row.get(0),
+                )?,
+            })
+        })
+    }
+
+    /// The leaves that are not empty.
+    pub fn leaves(&self) -> Result<Vec<(u64, Hash)>, BrickError> {
+        self.with_ref(|connection| {
+            let mut statement = connection.prepare_cached("SELECT idx, hash FROM leaf ORDER BY idx")?;
+            let rows =
+                statement.query_map([], |row| Ok((row.get::<_, i64>(0)?.cast_unsigned(), row.get(1)?)))?;
+            rows.collect()
+        })
+    }
+
+    /// One leaf; the empty hash when it has no row.
+    pub fn leaf(&self, leaf: u64) -> Result<Hash, BrickError> {
+        self.with_ref(|connection| {
+            let mut statement = connection.prepare_cached("SELECT hash FROM leaf WHERE idx = ?1")?;
+            let hash = statement.query_row([leaf.cast_signed()], |row| row.get(0)).optional()?;
+            Ok(hash.unwrap_or_else(|| empty_hash(0)))
+        })
+    }
+
+    /// The blocks that a commit is writing, or was writing when its process died.
+    pub fn marks(&self) -> Result<Vec<Block>, BrickError> {
+        self.with_ref(|connection| {
+            let mut statement = connection.prepare_cached("SELECT start, k FROM mark")?;
+            let block = |row: &rusqlite::Row<'_>| {
+                Ok(Block::from_disk(row.get::<_, i64>(0)?.cast_unsigned(), row.get(1)?))
+            };
+            let blocks: Vec<Option<Block>> = statement.query_map([], block)?.collect::<Result<_, _>>()?;
+            Ok(blocks.into_iter().flatten().collect())
+        })
+    }
+
+    /// Transaction 1 of a commit.
+    pub(crate) fn mark(&mut self, blocks: &[Block]) -> Result<(), BrickError> {
+        self.with(|connection| {
+            let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            {
+                let mut insert = tx.prepare_cached("INSERT OR IGNORE INTO mark VALUES (?1, ?2)")?;
+                for block in blocks {
+                    insert.execute(params![block.start.cast_signed(), block.k])?;
+                }
+            }
+            tx.commit()
+        })
+    }
+
+    /// Transaction 2 of a commit: rows, leaf hashes, history; no marks are left. `seal` is told the used run just
+    /// before the transaction commits, when nothing but the disk can make it fail.
+    pub(crate) fn apply(&mut self, changes: &Changes<'_>, seal: impl FnOnce(u64)) -> Result<(), BrickError> {
+        self.with(|connection| {
+            let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            if let Some(order) = changes.order {
+                tx.execute("UPDATE meta SET value = ?1 WHERE key = 'order'", [order])?;
+            }
+            for &id in changes.deletes {
+                tx.prepare_cached("DELETE FROM artifact WHERE id = ?1")?.execute([id.0])?;
+            }
+            for row in changes.upserts {
+                rows::upsert(&tx, row)?;
+            }
+            if let Some((reason, even_so)) = changes.unverify_all {
+                let sql = "UPDATE artifact SET unverified = ?1 WHERE unverified IS NULL OR ?2";
+                tx.execute(sql, params![reason, even_so])?;
+            }
+            for (leaf, hash) in changes.leaves {
+                set_leaf(&tx, *leaf, hash)?;
+            }
+            for row in changes.history {
+                history::append(&tx, row)?;
+            }
+            tx.prepare_cached("DELETE FROM mark")?.execute([])?;
+            seal(rows::used_end(&tx)?);
+            tx.commit()
+        })
+    }
+
+    /// One past the highest used cell.
+    pub fn used_end(&self) -> Result<u64, BrickError> {
+        self.with_ref(rows::used_end)
+    }
+
+    /// Notes that the curve has grown, and nothing else: marks stay.
+    pub(crate) fn apply_order(&mut self, order: u8) -> Result<(), BrickError> {
+        self.with(|connection| {
+            connection.execute("UPDATE meta SET value = ?1 WHERE key = 'order'", [order])?;
+            Ok(())
+        })
+    }
+
+    /// All rows, in the order of their numbers.
+    pub fn rows(&self) -> Result<Vec<Row>, BrickError> {
+        self.rows_where("ORDER BY id", [])
+    }
+
+    /// The row of an artifact.
+    pub fn row(&self, id: ArtifactId) -> Result<Option<Row>, BrickError> {
+        Ok(self.rows_where("WHERE id = ?1", [i64::from(id.0)])?.pop())
+    }
+
+    /// The rows whose blocks share cells with an aligned block, in curve order.
+    pub fn rows_in(&self, block: Block) -> Result<Vec<Row>, BrickError> {
+        // Blocks are disjoint and aligned: at most one starts before and reaches into this one, the last of them.
+        let (start, end) = (block.start.cast_signed(), block.end().cast_signed());
+        let mut rows = self.rows_where("WHERE start < ?1 ORDER BY start DESC LIMIT 1", [start])?;
+        rows.retain(|row| row.block.overlaps(block));
+        rows.extend(self.rows_where("WHERE start >= ?1 AND start < ?2 ORDER BY start", [start, end])?);
+        Ok(rows)
+    }
+
+    fn rows_where(&self, tail: &str, params: impl rusqlite::Params) -> Result<Vec<Row>, BrickError> {
+        let read = self.with_ref(|connection| rows::read(connection, tail, params))?;
+        read.map_err(|detail| self.corrupt(detail))
+    }
+
+    /// Runs reads that must see one and the same state.
+    pub(crate) fn snapshot<T>(
+        &self,
+        f: impl FnOnce(&Self) -> Result<T, BrickError>,
+    ) -> Result<T, BrickError> {
+        let transaction =
+            self.connection.unchecked_transaction().map_err(|error| BrickError::sqlite(&self.path, error))?;
+        let result = f(self);
+        drop(transaction);
+        result
+    }
+
+    /// Syncs the log and moves it into the database, as far as no reader is in the way.
+    pub(crate) fn checkpoint(&self) -> Result<(), BrickError> {
+        // PASSIVE does not wait for readers; what it leaves in the log is synced all the same.
+        self.with_ref(|connection| connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(())))
+    }
+}
+
+fn set_leaf(connection: &Connection, leaf: u64, hash: &Hash) -> rusqlite::Result<()> {
+    let leaf = leaf.cast_signed();
+    if *hash == empty_hash(0) {
+        connection.prepare_cached("DELETE FROM leaf WHERE idx = ?1")?.execute([leaf])?;
+    } else {
+        let sql = "INSERT INTO leaf VALUES (?1, ?2) ON CONFLICT (idx) DO UPDATE SET hash = excluded.hash";
+        connection.prepare_cached(sql)?.execute(params![leaf, hash])?;
+    }
+    Ok(())
+}

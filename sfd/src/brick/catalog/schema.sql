@@ -1,0 +1,75 @@
+-- The catalog of one live brick. `PRAGMA user_version` is the version of this schema.
+-- Unsigned 64-bit numbers (dev, ino, rdev, size, nlink, len) are stored in SQLite's signed ones, bit for bit.
+
+CREATE TABLE meta (
+    key   TEXT PRIMARY KEY,
+    value ANY NOT NULL          -- order, cap: integers; root_path: blob
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE artifact (
+    id           INTEGER PRIMARY KEY,
+    parent       INTEGER,       -- NULL: a root, whose name is its whole path
+    name         BLOB NOT NULL, -- raw bytes
+    file_type    TEXT NOT NULL,
+    mode         INTEGER NOT NULL,
+    uid          INTEGER NOT NULL,
+    gid          INTEGER NOT NULL,
+    size         INTEGER NOT NULL,
+    mtime_ns     INTEGER NOT NULL,
+    ctime_ns     INTEGER NOT NULL,
+    dev          INTEGER NOT NULL,
+    ino          INTEGER NOT NULL,
+    nlink        INTEGER NOT NULL,
+    rdev         INTEGER NOT NULL,
+    sb_dev       INTEGER NOT NULL,
+    start        INTEGER NOT NULL, -- first cell of its block
+    k            INTEGER NOT NULL, -- the block has 2^k cells
+    len          INTEGER NOT NULL, -- bytes of contents
+    content_hash BLOB NOT NULL,    -- BLAKE3, keyed when redacted
+    exact        INTEGER NOT NULL,
+    redacted     INTEGER NOT NULL,
+    unverified   TEXT,             -- NULL: verified; else why not
+    kind         TEXT NOT NULL,    -- kind, risk, summary: copies from semantics, to be read and queried by people
+    risk         INTEGER NOT NULL,
+    summary      TEXT NOT NULL,
+    semantics    TEXT NOT NULL     -- JSON
+) STRICT;
+CREATE INDEX artifact_start ON artifact(start);
+
+-- Hashes of the Merkle leaves that are not empty.
+CREATE TABLE leaf (
+    idx  INTEGER PRIMARY KEY,      -- cells idx*4096 .. idx*4096 + 4096
+    hash BLOB NOT NULL             -- SHA-256 over RGBA in curve order
+) STRICT;
+
+-- Blocks that a commit is writing right now. Not empty after a crash.
+CREATE TABLE mark (
+    start INTEGER NOT NULL,
+    k     INTEGER NOT NULL,
+    PRIMARY KEY (start, k)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE history (
+    id        INTEGER PRIMARY KEY,
+    at_ns     INTEGER NOT NULL,    -- since the Unix epoch
+    path      BLOB NOT NULL,
+    from_path BLOB,                -- for `renamed`
+    verb      TEXT NOT NULL,
+    detail    TEXT NOT NULL,
+    writers   TEXT NOT NULL,       -- JSON
+    kind      TEXT NOT NULL,
+    risk      INTEGER NOT NULL
+) STRICT;
+CREATE INDEX history_at ON history(at_ns);
+CREATE INDEX history_path ON history(path);
+CREATE INDEX history_from ON history(from_path) WHERE from_path IS NOT NULL;
+
+-- For people: every artifact with its whole path.
+CREATE VIEW artifact_path AS
+WITH RECURSIVE tree(id, path) AS (
+    SELECT id, CAST(name AS TEXT) FROM artifact WHERE parent IS NULL
+    UNION ALL
+    SELECT artifact.id, rtrim(tree.path, '/') || '/' || CAST(artifact.name AS TEXT)
+    FROM artifact JOIN tree ON artifact.parent = tree.id
+)
+SELECT tree.path, artifact.* FROM tree JOIN artifact USING (id);

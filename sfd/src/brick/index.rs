@@ -1,0 +1,196 @@
+//! The index at the end of a sealed brick: zstd-compressed JSON between body and footer.
+
+use std::io::Read;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::format::{FOOTER_LEN, Footer, FormatError};
+use super::{ArtifactId, Row};
+use crate::artifact::{Meta, Semantics};
+use crate::fold::Block;
+use crate::fold::merkle::{Hash, Merkle, empty_hash, leaf_count};
+
+/// Level of compression: the index is small beside the body, and this is where zstd's curve flattens.
+const ZSTD_LEVEL: i32 = 9;
+/// No index is larger: ten million artifacts of 400 bytes. Bounds what a hostile footer can make us allocate.
+const RAW_LEN_MAX: u64 = 4 << 30;
+
+/// Where a leaf of a compressed body is: leaf number, offset from the start of the body, bytes.
+pub(super) type Frame = (u64, u64, u64);
+
+/// The index. Field order is the order in the file.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Index {
+    pub(super) order: u8,
+    pub(super) cap: u8,
+    artifacts: Vec<IndexRow>,
+    /// Base64 of the leaf hashes, 32 bytes each, from leaf 0 to the last that is not empty. The upper levels follow
+    /// from them.
+    leaves: String,
+    /// Of a compressed body: its frames; leaves without one are empty.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) frames: Option<Vec<Frame>>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct IndexRow {
+    id: ArtifactId,
+    parent: Option<ArtifactId>,
+    /// Lossy when it is not UTF-8; then `name_bytes` is exact.
+    name: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    name_bytes: Option<String>,
+    meta: Meta,
+    sb_dev: u32,
+    start: u64,
+    k: u8,
+    len: u64,
+    content_hash: String,
+    exact: bool,
+    redacted: bool,
+    unverified: Option<String>,
+    semantics: Semantics,
+}
+
+impl Index {
+    pub(super) fn new(order: u8, cap: u8, rows: &[Row], merkle: &Merkle, frames: Option<Vec<Frame>>) -> Self {
+        let leaves = merkle.leaves();
+        let occupied = leaves.iter().rposition(|hash| *hash != empty_hash(0)).map_or(0, |last| last + 1);
+        Self {
+            order,
+            cap,
+            artifacts: rows.iter().map(IndexRow::new).collect(),
+            leaves: BASE64.encode(leaves[..occupied].as_flattened()),
+            frames,
+        }
+    }
+
+    /// Index and footer as they follow the body.
+    pub(super) fn encode(&self) -> std::io::Result<Vec<u8>> {
+        let json = serde_json::to_vec(self)?;
+        let mut out = zstd::bulk::compress(&json, ZSTD_LEVEL)?;
+        let footer = Footer {
+            index_len: out.len() as u64,
+            raw_len: json.len() as u64,
+            checksum: Sha256::digest(&out).into(),
+        };
+        out.extend_from_slice(&footer.encode());
+        Ok(out)
+    }
+
+    /// Reads the index of a file whose body ends at `body_end`. Every byte after the body is accounted for.
+    pub(super) fn decode(file: &[u8], body_end: u64) -> Result<Self, FormatError> {
+        let damaged = |detail: &str| FormatError::Index(detail.to_owned());
+        let tail = usize::try_from(body_end).ok().and_then(|at| file.get(at..)).unwrap_or_default();
+        let (index, footer) = tail
+            .split_last_chunk::<FOOTER_LEN>()
+            .ok_or_else(|| damaged("no footer; the file is truncated or not finished"))?;
+        let footer = Footer::decode(footer)?;
+        if footer.index_len != index.len() as u64 {
+            return Err(damaged("its length is not what the footer says"));
+        }
+        if footer.checksum != Hash::from(Sha256::digest(index)) {
+            return Err(damaged("its checksum is wrong"));
+        }
+        if footer.raw_len > RAW_LEN_MAX {
+            return Err(damaged("it is too large"));
+        }
+        let mut json = Vec::new();
+        zstd::stream::read::Decoder::new(index)
+            .and_then(|decoder| decoder.take(footer.raw_len + 1).read_to_end(&mut json))
+            .map_err(|error| damaged(&error.to_string()))?;
+        if json.len() as u64 != footer.raw_len {
+            return Err(damaged("its unpacked length is not what the footer says"));
+        }
+        serde_json::from_slice(&json).map_err(|error| damaged(&error.to_string()))
+    }
+
+    pub(super) fn rows(&self) -> Result<Vec<Row>, FormatError> {
+        self.artifacts
+            .iter()
+            .map(|row| {
+                row.decode()
+                    .ok_or_else(|| FormatError::Index(format!("artifact {} is not decodable", row.id.0)))
+            })
+            .collect()
+    }
+
+    pub(super) fn leaves(&self) -> Result<Vec<Hash>, FormatError> {
+        let bytes = BASE64.decode(&self.leaves).map_err(|error| FormatError::Index(error.to_string()))?;
+        let (hashes, rest) = bytes.as_chunks::<32>();
+        let count = leaf_count(self.order);
+        if !rest.is_empty() || hashes.len() as u64 > count {
+            return Err(FormatError::Index("the leaf hashes do not fit the curve".into()));
+        }
+        let mut leaves = hashes.to_vec();
+        leaves.resize(count as usize, empty_hash(0));
+        Ok(leaves)
+    }
+}
+
+impl IndexRow {
+    fn new(row: &Row) -> Self {
+        let name = String::from_utf8_lossy(&row.name);
+        let is_exact = name.as_bytes() == row.name;
+        Self {
+            id: row.id,
+            parent: row.parent,
+            name_bytes: (!is_exact).then(|| BASE64.encode(&row.name)),
+            name: name.into_owned(),
+            meta: row.meta.clone(),
+            sb_dev: row.sb_dev,
+            start: row.block.start,
+            k: row.block.k,
+            len: row.len,
+            content_hash: hex(&row.content_hash),
+            exact: row.exact,
+            redacted: row.redacted,
+            unverified: row.unverified.clone(),
+            semantics: row.semantics.clone(),
+        }
+    }
+
+    fn decode(&self) -> Option<Row> {
+        let name = match &self.name_bytes {
+            Some(bytes) => BASE64.decode(bytes).ok()?,
+            None => self.name.clone().into_bytes(),
+        };
+        Some(Row {
+            id: self.id,
+            parent: self.parent,
+            name,
+            meta: self.meta.clone(),
+            sb_dev: self.sb_dev,
+            block: Block::from_disk(self.start, self.k)?,
+            len: self.len,
+            content_hash: unhex(&self.content_hash)?,
+            exact: self.exact,
+            redacted: self.redacted,
+            unverified: self.unverified.clone(),
+            semantics: self.semantics.clone(),
+        })
+    }
+}
+
+/// Lower-case hexadecimal.
+pub(super) fn hex(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let digit = |nibble: u8| char::from(DIGITS[usize::from(nibble & 15)]);
+    bytes.iter().flat_map(|&byte| [digit(byte >> 4), digit(byte)]).collect()
+}
+
+fn unhex(text: &str) -> Option<Hash> {
+    let mut out = [0; 32];
+    let (pairs, rest) = text.as_bytes().as_chunks::<2>();
+    if pairs.len() != out.len() || !rest.is_empty() {
+        return None;
+    }
+    for (byte, pair) in out.iter_mut().zip(pairs) {
+        let digit = |at: usize| char::from(pair[at]).to_digit(16);
+        *byte = u8::try_from(digit(0)? << 4 | digit(1)?).ok()?;
+    }
+    Some(out)
+}

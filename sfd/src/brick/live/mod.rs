@@ -1,0 +1,230 @@
+//! A brick that is patched in place while people look at it.
+//!
+//! A commit is two catalog transactions around the pixels:
+//!
+//! ```text
+//! 1  catalog   the blocks about to be written are marked
+//! 2  pixels    memory map: blocks, header (root, entropy, used run)
+//! 3  catalog   rows, leaf hashes, history; marks gone
+//! ```
+//!
+//! A process killed between 1 and 3 leaves marks, and pixels whose leaf hashes are not those in the catalog: `open`
+//! finds both, blanks what it cannot trust, and says what to read again. Nothing is synced per commit. After a loss
+//! of power the disk may hold any mixture of old and new pages on both sides, and the hashes tell that apart in the
+//! same way: a leaf is trusted because it has the hash that the catalog says, never because it was written first.
+
+mod create;
+mod open;
+
+use std::fs::File;
+use std::path::Path;
+
+use super::catalog::{Catalog, Changes, HistoryQuery};
+use super::files::{self, Files};
+use super::pixels::Pixels;
+use super::{BrickError, Commit, HistoryRow, Row};
+use crate::fold::{Block, FLAG_UNVERIFIED, K_CAP, LayoutError, ORDER_MAX, ORDER_MAX_EXACT, apply};
+
+pub use open::Recovery;
+
+/// A live brick, held by this process alone.
+#[derive(Debug)]
+pub struct LiveBrick {
+    files: Files,
+    /// Held, not used: the lock ends with it.
+    _lock: File,
+    pixels: Pixels,
+    catalog: Catalog,
+    root_path: Vec<u8>,
+    cap: u8,
+    /// One past the highest used cell.
+    used_end: u64,
+    /// A commit failed after its first transaction: memory, pixels and catalog may disagree.
+    broken: bool,
+}
+
+/// What a commit did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CommitStats {
+    /// Cells of the blocks written; each is 4 bytes in the file.
+    pub cells: u64,
+    /// Merkle leaves rehashed.
+    pub leaves: u64,
+    /// The curve grew: the whole file was written anew.
+    pub grown: bool,
+}
+
+impl LiveBrick {
+    /// The brick file.
+    pub fn path(&self) -> &Path {
+        &self.files.brick
+    }
+
+    /// Order of the curve.
+    pub fn order(&self) -> u8 {
+        self.pixels.order()
+    }
+
+    /// Base-2 logarithm of the largest block.
+    pub fn cap(&self) -> u8 {
+        self.cap
+    }
+
+    /// The watched path, raw bytes.
+    pub fn root_path(&self) -> &[u8] {
+        &self.root_path
+    }
+
+    /// One past the highest used cell: `original_size` of the header.
+    pub fn used_end(&self) -> u64 {
+        self.used_end
+    }
+
+    /// Merkle root over all pixels.
+    pub fn root_hash(&self) -> [u8; 32] {
+        self.pixels.merkle.root()
+    }
+
+    /// The R bytes of some cells.
+    pub fn cells(&self, start: u64, len: u64) -> Vec<u8> {
+        apply::read_cells(self.pixels.map.body(), self.order(), start, len)
+    }
+
+    pub(super) fn pixels(&self) -> &Pixels {
+        &self.pixels
+    }
+
+    /// All rows as of the last commit.
+    pub fn rows(&self) -> Result<Vec<Row>, BrickError> {
+        self.catalog.rows()
+    }
+
+    /// Lines of history with their numbers, oldest first.
+    pub fn history(&self, query: &HistoryQuery) -> Result<Vec<(i64, HistoryRow)>, BrickError> {
+        self.catalog.history(query)
+    }
+
+    /// Drops history beyond `rows_max` lines (see [`HISTORY_ROWS_MAX`](super::catalog::HISTORY_ROWS_MAX)) and before
+    /// `before_ns` (since the Unix epoch). Returns how many lines were dropped.
+    pub fn prune_history(&mut self, rows_max: u64, before_ns: Option<i64>) -> Result<u64, BrickError> {
+        self.catalog.prune_history(rows_max, before_ns)
+    }
+
+    /// Applies one batch as one crash-safe step. The cost is that of the Merkle leaves it touches and, per leaf, a
+    /// path to the root; never that of the brick, unless the curve grows.
+    ///
+    /// # Errors
+    /// Before anything is changed: a plan or row that does not fit, a truncated file, a full disk. After a failure
+    /// later on (the catalog cannot be written) every call gives [`BrickError::NeedsReopen`].
+    pub fn commit(&mut self, commit: &Commit) -> Result<CommitStats, BrickError> {
+        self.check_usable()?;
+        let order = commit.grow_to.unwrap_or(self.order());
+        self.check_rows(&commit.upserts, order)?;
+        let grown = self.grow(order)?;
+
+        let blocks = self.pixels.prepare(&commit.plan, &self.files.brick)?;
+        if !blocks.is_empty() {
+            self.catalog.mark(&blocks)?;
+        }
+        self.broken = true;
+        let leaves = self.pixels.apply(&commit.plan, &blocks);
+        self.finish(&Changes {
+            upserts: &commit.upserts,
+            deletes: &commit.deletes,
+            history: &commit.history,
+            leaves: &leaves,
+            ..Changes::default()
+        })?;
+        let cells = blocks.iter().map(|block| block.cells()).sum();
+        Ok(CommitStats { cells, leaves: leaves.len() as u64, grown })
+    }
+
+    /// Shows everything as not verified, in rows and pixels, because events were lost or the watcher was away. Rows
+    /// that already are keep their reason. Touches every occupied pixel: the cost is that of the brick.
+    pub fn set_unverified_all(&mut self, reason: &str) -> Result<CommitStats, BrickError> {
+        self.check_usable()?;
+        self.pixels.map.check_len()?;
+        let whole = Block { start: 0, k: 2 * self.order() };
+        self.catalog.mark(&[whole])?;
+        self.broken = true;
+        let leaves = self.pixels.set_flag_everywhere(FLAG_UNVERIFIED);
+        self.finish(&Changes { leaves: &leaves, unverify_all: Some((reason, false)), ..Changes::default() })?;
+        Ok(CommitStats { cells: whole.cells(), leaves: leaves.len() as u64, grown: false })
+    }
+
+    /// Writes everything to disk. Commits do not wait for the disk (see the module); a daemon calls this now and then
+    /// and when it ends, so that little has to be read again after a loss of power.
+    pub fn sync(&self) -> Result<(), BrickError> {
+        self.pixels.map.sync()?;
+        self.catalog.checkpoint()
+    }
+
+    /// The second transaction, with the header written just before it commits.
+    fn finish(&mut self, changes: &Changes<'_>) -> Result<(), BrickError> {
+        let mut used_end = 0;
+        let pixels = &mut self.pixels;
+        self.catalog.apply(changes, |end| {
+            used_end = end;
+            let header = pixels.header(end).encode();
+            pixels.map.set_header(&header);
+        })?;
+        self.used_end = used_end;
+        self.broken = false;
+        Ok(())
+    }
+
+    fn check_usable(&self) -> Result<(), BrickError> {
+        if self.broken { Err(BrickError::NeedsReopen { path: self.files.brick.clone() }) } else { Ok(()) }
+    }
+
+    /// Every row must lie on the curve; that they do not overlap is the layout's promise.
+    fn check_rows(&self, rows: &[Row], order: u8) -> Result<(), BrickError> {
+        let layout = |source| BrickError::Layout { path: self.files.brick.clone(), source };
+        for row in rows {
+            if !row.block.is_aligned() {
+                return Err(layout(LayoutError::Misaligned(row.block)));
+            }
+            if row.block.end() > 1 << (2 * order) {
+                return Err(layout(LayoutError::Outside { block: row.block, order }));
+            }
+        }
+        Ok(())
+    }
+
+    /// Grows the curve to `order`. The larger brick is written aside, synced, and renamed over this one: at any moment
+    /// there is one whole brick under the name. Killed between the rename and the catalog's note of the new order,
+    /// `open` takes the order from the brick, because no cell is elsewhere on the larger curve.
+    fn grow(&mut self, order: u8) -> Result<bool, BrickError> {
+        let now = self.order();
+        if order == now {
+            return Ok(false);
+        }
+        let max = if self.cap > K_CAP { ORDER_MAX_EXACT } else { ORDER_MAX };
+        if order > max {
+            let source = LayoutError::OrderLimit { max };
+            return Err(BrickError::Layout { path: self.files.brick.clone(), source });
+        }
+        if order < now || !(order - now).is_multiple_of(2) {
+            let detail = format!("a brick of order {now} cannot grow to order {order}; it grows by two");
+            return Err(BrickError::invalid(&self.files.brick, detail));
+        }
+        self.pixels.map.check_len()?;
+        let aside = self.files.new_brick();
+        files::remove(&aside)?;
+        let mut pixels = match self.pixels.grown(&aside, order, self.used_end) {
+            Ok(pixels) => pixels,
+            Err(error) => {
+                // A full disk, most likely: give the room back. The error that matters is the first one.
+                let _ = files::remove(&aside);
+                return Err(error);
+            }
+        };
+        files::rename(&aside, &self.files.brick)?;
+        self.broken = true;
+        pixels.map.renamed(&self.files.brick);
+        self.pixels = pixels;
+        self.files.sync_dir()?;
+        self.finish(&Changes { order: Some(order), ..Changes::default() })?;
+        Ok(true)
+    }
+}

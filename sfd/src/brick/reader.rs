@@ -1,0 +1,439 @@
+//! Reading a brick: sealed, compressed, or live beside its writer.
+//!
+//! A live brick changes under its readers, and they must not call that damage. Whatever can be checked against a hash
+//! is: a reader takes hash and rows from one snapshot of the catalog, then the pixels; when they do not agree, a commit
+//! may have come between, and the reader takes all of them again, for up to [`PATIENCE`]. Growth replaces the file;
+//! a retry maps the one that has the name then.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use serde::Serialize;
+
+use super::error::IoContext;
+use super::files::{self, Files};
+use super::format::{FormatError, HEADER_LEN, Header, TRAILER_NONE};
+use super::index::{Frame, Index, hex};
+use super::map::{Bands, FileMap};
+use super::{ArtifactId, BrickError, Catalog, ExtractError, Row, disk};
+use crate::artifact::{FileType, Semantics};
+use crate::fold::merkle::{Hash, LEAF_BYTES, LEAF_CELLS, Merkle, leaf_block};
+use crate::fold::{Curve, Histogram, apply};
+
+/// How long a reader retries before it calls a disagreement damage: many times a commit (milliseconds) and longer
+/// than the growth of a large brick.
+pub const PATIENCE: Duration = Duration::from_secs(5);
+/// The same once something has been found to be damaged: the verdict stands, the rest is to name the extent.
+pub(super) const PATIENCE_AFTER_DAMAGE: Duration = Duration::from_millis(50);
+/// Pause between two tries: several fit between two batches of the writer.
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// One artifact as `sfd inspect --json` shows it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ArtifactEntry {
+    /// Absolute path; lossy when it is not UTF-8.
+    pub path: String,
+    /// Base64 of the exact path, when `path` is lossy.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path_bytes: Option<String>,
+    /// Sort of file-system object.
+    #[serde(rename = "type")]
+    pub file_type: FileType,
+    /// Name of the kind.
+    pub kind: String,
+    /// First cell.
+    pub start: u64,
+    /// Cells of its block.
+    pub cells: u64,
+    /// Bytes of contents.
+    pub len: u64,
+    /// The cells hold the very bytes.
+    pub exact: bool,
+    /// Contents are secret.
+    pub redacted: bool,
+    /// Not verified against the source.
+    pub unverified: bool,
+    /// Why not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unverified_reason: Option<String>,
+    /// Permission bits.
+    pub mode: u32,
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+    /// Last content change, nanoseconds since the Unix epoch.
+    pub mtime_ns: i64,
+    /// BLAKE3 in hexadecimal, keyed when redacted.
+    pub content_hash: String,
+    /// What it is.
+    pub semantics: Semantics,
+}
+
+/// A whole brick as `sfd inspect --json` shows it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Inspection {
+    /// `V2BR`.
+    pub format: &'static str,
+    /// 1.
+    pub version: u32,
+    /// Order of the curve.
+    pub order: u8,
+    /// Side in pixels.
+    pub side: u64,
+    /// One past the highest used cell.
+    pub original_size: u64,
+    /// Bits per byte.
+    pub entropy: f32,
+    /// Merkle root in hexadecimal.
+    pub hash: String,
+    /// Flag bits of the header.
+    pub flags: u32,
+    /// In the order of their places on the curve.
+    pub artifacts: Vec<ArtifactEntry>,
+}
+
+/// A brick file, open for reading.
+#[derive(Debug)]
+pub struct Brick {
+    path: PathBuf,
+    view: View,
+    pub(super) source: Source,
+}
+
+/// A mapped file with its header.
+#[derive(Debug)]
+pub(super) struct View {
+    map: FileMap,
+    /// Of an uncompressed body.
+    bands: Bands,
+    pub(super) header: Header,
+}
+
+/// Where rows and hashes come from.
+#[derive(Debug)]
+pub(super) enum Source {
+    /// The index at the end of the file.
+    Sealed { rows: Vec<Row>, leaves: Vec<Hash>, cap: u8, frames: Option<HashMap<u64, (u64, u64)>> },
+    /// The catalog beside the file.
+    Live(Box<Catalog>),
+    /// A V2BR file of another program: pixels and nothing else.
+    Foreign,
+}
+
+impl Brick {
+    /// Opens a brick: a sealed one, or a live one with its catalog beside it.
+    ///
+    /// # Errors
+    /// The file is not a brick, is truncated, its index is damaged, or its catalog is missing.
+    pub fn open(path: &Path) -> Result<Self, BrickError> {
+        let format = |source| BrickError::Format { path: path.to_owned(), source };
+        let view = View::open(path)?;
+        let source = match view.header.trailer {
+            None | Some(TRAILER_NONE) if view.header.is_compressed() => {
+                return Err(format(FormatError::ForeignCompression));
+            }
+            None => Source::Foreign,
+            Some(TRAILER_NONE) => Source::Live(Box::new(Catalog::open_read_only(&Files::catalog_of(path))?)),
+            Some(_) => {
+                let body_end = (HEADER_LEN as u64).saturating_add(view.header.compressed_size);
+                let index = Index::decode(view.map.bytes()?, body_end).map_err(format)?;
+                Source::sealed(&index, &view.header).map_err(format)?
+            }
+        };
+        Ok(Self { path: path.to_owned(), view, source })
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The header as it was when the brick was opened.
+    pub fn header(&self) -> &Header {
+        &self.view.header
+    }
+
+    /// Whether it has a catalog and may be changing.
+    pub fn is_live(&self) -> bool {
+        matches!(self.source, Source::Live(_))
+    }
+
+    /// The catalog of a live brick, for its history.
+    pub fn catalog(&self) -> Option<&Catalog> {
+        match &self.source {
+            Source::Live(catalog) => Some(catalog),
+            _ => None,
+        }
+    }
+
+    /// All rows; none for a brick of another program.
+    pub fn rows(&self) -> Result<Vec<Row>, BrickError> {
+        match &self.source {
+            Source::Sealed { rows, .. } => Ok(rows.clone()),
+            Source::Live(catalog) => catalog.rows(),
+            Source::Foreign => Ok(Vec::new()),
+        }
+    }
+
+    /// All artifacts, in the order of their places on the curve.
+    pub fn artifacts(&self) -> Result<Vec<ArtifactEntry>, BrickError> {
+        let mut rows = self.rows()?;
+        let paths = paths(&rows);
+        rows.sort_unstable_by_key(|row| row.block);
+        Ok(rows.into_iter().map(|row| ArtifactEntry::new(&paths, row)).collect())
+    }
+
+    /// Header and artifacts.
+    pub fn inspect(&self) -> Result<Inspection, BrickError> {
+        let header = self.fresh_view()?.header;
+        Ok(Inspection {
+            format: "V2BR",
+            version: super::format::VERSION,
+            order: header.order,
+            side: header.side(),
+            original_size: header.original_size,
+            entropy: header.entropy,
+            hash: hex(&header.hash),
+            flags: header.flags,
+            artifacts: self.artifacts()?,
+        })
+    }
+
+    /// The R bytes of some cells; cells after the curve's end are left out. Of a live brick, as they are just now.
+    pub fn cells(&self, start: u64, len: u64) -> Result<Vec<u8>, BrickError> {
+        self.cells_in(&self.fresh_view()?, start, len)
+    }
+
+    /// The contents of an artifact, checked against their hash.
+    ///
+    /// # Errors
+    /// There is no such path, or the brick does not hold its verified contents byte for byte.
+    pub fn extract(&self, path: &[u8]) -> Result<Vec<u8>, ExtractError> {
+        let rows = self.rows()?;
+        let paths = paths(&rows);
+        let shown = || String::from_utf8_lossy(path).into_owned();
+        let not_found = || ExtractError::NotFound { path: shown() };
+        let mut row = rows
+            .into_iter()
+            .find(|row| paths.get(&row.id).is_some_and(|p| p == path))
+            .ok_or_else(not_found)?;
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if row.redacted {
+                return Err(ExtractError::Redacted { path: shown() });
+            }
+            if let Some(reason) = row.unverified {
+                return Err(ExtractError::Unverified { path: shown(), reason });
+            }
+            if !row.exact {
+                return Err(ExtractError::Digest { path: shown(), len: row.len });
+            }
+            let contents = self.contents_in(&self.fresh_view()?, &row)?;
+            if row.proves(&contents) {
+                return Ok(contents);
+            }
+            let Some(again) = self.retry(deadline, |catalog| catalog.row(row.id))? else {
+                let (start, end) = (row.block.start, row.block.end());
+                return Err(ExtractError::Damaged { path: shown(), start, end });
+            };
+            row = again.ok_or_else(not_found)?;
+        }
+    }
+
+    /// Waits a moment and asks the catalog again; `None` when that makes no sense, because the brick is sealed or
+    /// because it is after `deadline`.
+    pub(super) fn retry<T>(
+        &self,
+        deadline: Instant,
+        again: impl FnOnce(&Catalog) -> Result<T, BrickError>,
+    ) -> Result<Option<T>, BrickError> {
+        match &self.source {
+            Source::Live(catalog) if Instant::now() < deadline => {
+                std::thread::sleep(PAUSE);
+                again(catalog).map(Some)
+            }
+            _ => Ok(None),
+        }
+    }
+
+    pub(super) fn view(&self) -> &View {
+        &self.view
+    }
+
+    /// The file as it is now: that of a live brick may have been replaced by a larger one.
+    pub(super) fn fresh_view(&self) -> Result<View, BrickError> {
+        View::open(&self.path)
+    }
+
+    /// The contents of an exact row; fewer bytes than its length when the row does not make sense.
+    pub(super) fn contents_in(&self, view: &View, row: &Row) -> Result<Vec<u8>, BrickError> {
+        self.cells_in(view, row.block.start, row.len.min(row.block.cells()))
+    }
+
+    fn cells_in(&self, view: &View, start: u64, len: u64) -> Result<Vec<u8>, BrickError> {
+        if !view.header.is_compressed() {
+            return Ok(apply::read_cells(view.body()?, view.header.order, start, len));
+        }
+        let end = start.saturating_add(len).min(Curve::new(view.header.order).cells());
+        let mut cells = Vec::new();
+        for leaf in start / LEAF_CELLS..end.div_ceil(LEAF_CELLS) {
+            let pixels = self.leaf_in(view, leaf)?;
+            let first = leaf * LEAF_CELLS;
+            let (from, to) = (start.max(first) - first, end.min(first + LEAF_CELLS) - first);
+            cells.extend(pixels.as_chunks::<4>().0[from as usize..to as usize].iter().map(|pixel| pixel[0]));
+        }
+        Ok(cells)
+    }
+
+    /// The pixels of a leaf in curve order, zero after the end of the curve.
+    pub(super) fn leaf_in(&self, view: &View, leaf: u64) -> Result<Box<[u8; LEAF_BYTES]>, BrickError> {
+        let mut pixels = Box::new([0; LEAF_BYTES]);
+        let block = leaf_block(view.header.order, leaf);
+        let out = &mut pixels[..block.cells() as usize * 4];
+        match &self.source {
+            Source::Sealed { frames: Some(frames), .. } => {
+                let Some(&(offset, len)) = frames.get(&leaf) else { return Ok(pixels) };
+                let damaged = |detail: &str| BrickError::Format {
+                    path: self.path.clone(),
+                    source: FormatError::Index(format!("the frame of leaf {leaf} {detail}")),
+                };
+                let at = HEADER_LEN as u64 + offset;
+                let frame = view
+                    .map
+                    .bytes()?
+                    .get(at as usize..(at + len) as usize)
+                    .ok_or_else(|| damaged("is outside the file"))?;
+                match zstd::bulk::decompress_to_buffer(frame, out) {
+                    Ok(n) if n == out.len() => {}
+                    _ => return Err(damaged("cannot be unpacked")),
+                }
+            }
+            _ if view.bands.has(block.start) => {
+                apply::read_rgba(view.body()?, Curve::new(view.header.order), block.start, out);
+            }
+            _ => {}
+        }
+        Ok(pixels)
+    }
+}
+
+impl View {
+    fn open(path: &Path) -> Result<Self, BrickError> {
+        let file = files::open_read(path)?;
+        let format = |source| BrickError::Format { path: path.to_owned(), source };
+        // Before it is mapped: an empty file, a directory or a device cannot be.
+        let header = Header::decode(&files::read_prefix(&file, path, HEADER_LEN)?).map_err(format)?;
+        let found = file.metadata().doing("stat", path)?.len();
+        let body =
+            if header.is_compressed() { header.compressed_size } else { Curve::new(header.order).body_len() };
+        let expected = (HEADER_LEN as u64).saturating_add(body);
+        if found < expected {
+            return Err(format(FormatError::Truncated { expected, found }));
+        }
+        let bands = Bands::of_file(&file, Curve::new(header.order));
+        Ok(Self { map: FileMap::new(file, path)?, bands, header })
+    }
+
+    pub(super) fn header_bytes(&self) -> Result<&[u8], BrickError> {
+        Ok(&self.map.bytes()?[..HEADER_LEN])
+    }
+
+    /// The occupied pixels of an uncompressed brick, counted.
+    pub(super) fn histogram(&self) -> Result<Histogram, BrickError> {
+        let (mut histogram, body) = (Histogram::default(), self.body()?);
+        for range in self.bands.ranges() {
+            histogram.add_pixels(&body[range]);
+        }
+        Ok(histogram)
+    }
+
+    /// The pixels of an uncompressed brick. `open` made sure that they are all there.
+    fn body(&self) -> Result<&[u8], BrickError> {
+        let len = Curve::new(self.header.order).body_len() as usize;
+        Ok(&self.map.bytes()?[HEADER_LEN..HEADER_LEN + len])
+    }
+}
+
+impl Source {
+    fn sealed(index: &Index, header: &Header) -> Result<Self, FormatError> {
+        let damaged = |detail: &str| FormatError::Index(detail.to_owned());
+        if index.order != header.order {
+            return Err(damaged("it is of another order than the header"));
+        }
+        if index.frames.is_some() != header.is_compressed() {
+            return Err(damaged("it does not agree with the header about compression"));
+        }
+        let is_inside = |&(_, offset, len): &Frame| {
+            offset.checked_add(len).is_some_and(|end| end <= header.compressed_size)
+        };
+        let frames = index.frames.as_deref();
+        if !frames.unwrap_or_default().iter().all(is_inside) {
+            return Err(damaged("a frame is outside the body"));
+        }
+        let frames = frames.map(|f| f.iter().map(|&(leaf, offset, len)| (leaf, (offset, len))).collect());
+        Ok(Self::Sealed { rows: index.rows()?, leaves: index.leaves()?, cap: index.cap, frames })
+    }
+}
+
+/// Root over leaf hashes.
+pub(super) fn root_of(order: u8, leaves: impl IntoIterator<Item = (u64, Hash)>) -> Hash {
+    Merkle::of_leaves(order, leaves).root()
+}
+
+impl ArtifactEntry {
+    fn new(paths: &HashMap<ArtifactId, Vec<u8>>, row: Row) -> Self {
+        let bytes = paths.get(&row.id).map_or(row.name.as_slice(), Vec::as_slice);
+        let path = String::from_utf8_lossy(bytes).into_owned();
+        Self {
+            path_bytes: (path.as_bytes() != bytes).then(|| BASE64.encode(bytes)),
+            path,
+            file_type: row.meta.file_type,
+            kind: disk::kind_name(row.semantics.kind),
+            start: row.block.start,
+            cells: row.block.cells(),
+            len: row.len,
+            exact: row.exact,
+            redacted: row.redacted,
+            unverified: row.unverified.is_some(),
+            unverified_reason: row.unverified,
+            mode: row.meta.mode,
+            uid: row.meta.uid,
+            gid: row.meta.gid,
+            mtime_ns: row.meta.mtime_ns,
+            content_hash: hex(&row.content_hash),
+            semantics: row.semantics,
+        }
+    }
+}
+
+/// Directories above each other, at most: far more than a path has bytes. A damaged index may hold a ring.
+const DEPTH_MAX: usize = 10_000;
+
+/// The whole path of every row. A row whose parents are missing or form a ring is named from where that shows.
+pub fn paths(rows: &[Row]) -> HashMap<ArtifactId, Vec<u8>> {
+    let by_id: HashMap<ArtifactId, &Row> = rows.iter().map(|row| (row.id, row)).collect();
+    let mut paths: HashMap<ArtifactId, Vec<u8>> = HashMap::with_capacity(rows.len());
+    for row in rows {
+        // Up to an ancestor whose path is known, then down again.
+        let mut chain = vec![row];
+        while let Some(parent) = chain.last().and_then(|row| by_id.get(&row.parent?)) {
+            if paths.contains_key(&parent.id) || chain.len() >= DEPTH_MAX {
+                break;
+            }
+            chain.push(parent);
+        }
+        while let Some(row) = chain.pop() {
+            let mut path = row.parent.and_then(|parent| paths.get(&parent)).cloned().unwrap_or_default();
+            if row.parent.is_some() && path.last() != Some(&b'/') {
+                path.push(b'/');
+            }
+            path.extend_from_slice(&row.name);
+            paths.entry(row.id).or_insert(path);
+        }
+    }
+    paths
+}

@@ -1,0 +1,377 @@
+//! What is wrong with a brick, if anything.
+
+use std::collections::HashSet;
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+
+use super::reader::{Brick, PATIENCE, PATIENCE_AFTER_DAMAGE, Source, View, paths, root_of};
+use super::{BrickError, Row};
+use crate::fold::merkle::{Hash, LEAF_BYTES, empty_hash, hash_of_leaf, leaf_block, leaf_count};
+use crate::fold::{Block, Curve, Histogram, Layout};
+
+/// Findings kept: a brick of noise has as many as leaves, and nobody reads them.
+const FINDINGS_MAX: usize = 100;
+
+/// Something that is not as it should be.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// What was checked: `header`, `layout`, `leaf`, `channels`, `contents`.
+    pub check: &'static str,
+    /// The artifact there, lossy, if there is one.
+    pub path: Option<String>,
+    /// First cell of the bad region.
+    pub start: u64,
+    /// Its length in cells.
+    pub cells: u64,
+    /// What is wrong.
+    pub detail: String,
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { check, path, start, cells, detail } = self;
+        let path = path.as_deref().unwrap_or("no artifact");
+        write!(f, "{check}: cells {start}..{} ({path}): {detail}", start + cells)
+    }
+}
+
+/// What was checked and what was found.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct VerifyReport {
+    /// Merkle leaves checked.
+    pub leaves: u64,
+    /// Artifacts whose block, channels and place were checked.
+    pub artifacts: u64,
+    /// Artifacts whose contents were proved by their hash; the others are digests, redacted or unverified.
+    pub contents: u64,
+    /// Artifacts that the brick itself shows as unverified.
+    pub unverified: u64,
+    /// The first one first. After 100 the rest is not looked at.
+    pub findings: Vec<Finding>,
+}
+
+impl VerifyReport {
+    /// Whether nothing is wrong.
+    pub fn is_ok(&self) -> bool {
+        self.findings.is_empty()
+    }
+
+    fn is_full(&self) -> bool {
+        self.findings.len() >= FINDINGS_MAX
+    }
+
+    /// How long the next disagreement may turn out to be a commit.
+    fn patience(&self) -> Duration {
+        if self.is_ok() { PATIENCE } else { PATIENCE_AFTER_DAMAGE }
+    }
+
+    fn add(&mut self, finding: Finding) {
+        if !self.is_full() {
+            self.findings.push(finding);
+        }
+    }
+}
+
+/// What the pixels are compared with, all from one moment.
+struct Expected {
+    /// In curve order.
+    rows: Vec<Row>,
+    leaves: Vec<Hash>,
+    order: u8,
+    cap: u8,
+}
+
+impl Brick {
+    /// Checks everything that can be checked without the source: header, layout, every leaf's hash, the channels of
+    /// every cell, and the contents of exact artifacts. A live brick may be written meanwhile: what does not agree is
+    /// looked at again for some seconds before it is a finding.
+    ///
+    /// # Errors
+    /// The brick could not be read at all. (A sealed brick with a damaged index is refused by [`Brick::open`].)
+    pub fn verify(&self) -> Result<VerifyReport, BrickError> {
+        let mut report = VerifyReport::default();
+        if let Some(finding) = self.check_header()? {
+            report.add(finding);
+        }
+        let Some(expected) = self.expected()? else { return Ok(report) };
+        let rows = &expected.rows;
+        report.artifacts = rows.len() as u64;
+        report.unverified = rows.iter().filter(|row| row.unverified.is_some()).count() as u64;
+        check_layout(&expected, &mut report);
+
+        let opened;
+        let view = if self.is_live() {
+            opened = self.fresh_view()?;
+            &opened
+        } else {
+            self.view()
+        };
+        let mut next = 0;
+        for (leaf, hash) in (0..).zip(&expected.leaves) {
+            let block = leaf_block(view.header.order, leaf);
+            // Rows are in curve order: those of this leaf follow those of the one before.
+            while rows.get(next).is_some_and(|row| row.block.end() <= block.start) {
+                next += 1;
+            }
+            if report.is_full() {
+                break;
+            }
+            let here = rows[next..].iter().take_while(|row| row.block.start < block.end());
+            report.leaves += 1;
+            if let Some(finding) =
+                self.check_leaf(view, leaf, *hash, &here.collect::<Vec<_>>(), report.patience())?
+            {
+                report.add(finding);
+            }
+        }
+        for row in rows.iter().filter(|row| row.is_provable()) {
+            if report.is_full() {
+                break;
+            }
+            report.contents += 1;
+            if let Some(finding) = self.check_contents(view, row, report.patience())? {
+                report.add(finding);
+            }
+        }
+        name(&mut report, rows);
+        Ok(report)
+    }
+
+    fn expected(&self) -> Result<Option<Expected>, BrickError> {
+        let mut expected = match &self.source {
+            Source::Foreign => return Ok(None),
+            Source::Sealed { rows, leaves, cap, .. } => {
+                Expected { rows: rows.clone(), leaves: leaves.clone(), order: self.header().order, cap: *cap }
+            }
+            Source::Live(catalog) => catalog.snapshot(|catalog| {
+                let meta = catalog.meta()?;
+                let mut leaves = vec![empty_hash(0); leaf_count(meta.order) as usize];
+                for (leaf, hash) in catalog.leaves()? {
+                    match leaves.get_mut(leaf as usize) {
+                        Some(slot) => *slot = hash,
+                        None => return Err(catalog.corrupt(format!("leaf {leaf} is outside the curve"))),
+                    }
+                }
+                Ok(Expected { rows: catalog.rows()?, leaves, order: meta.order, cap: meta.cap })
+            })?,
+        };
+        expected.rows.sort_unstable_by_key(|row| row.block);
+        Ok(Some(expected))
+    }
+
+    /// The header against index or catalog, and against the pixels where those cannot change meanwhile.
+    fn check_header(&self) -> Result<Option<Finding>, BrickError> {
+        let finding = |detail: String| Finding { check: "header", path: None, start: 0, cells: 0, detail };
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let view = self.fresh_view()?;
+            let wrong = self.compare_header(&view)?;
+            let Some(detail) = wrong else { return Ok(None) };
+            if self.retry(deadline, |_| Ok(()))?.is_none() {
+                return Ok(Some(finding(detail)));
+            }
+        }
+    }
+
+    fn compare_header(&self, view: &View) -> Result<Option<String>, BrickError> {
+        let header = &view.header;
+        let mut entropy = None;
+        let (order, root, used_end) = match &self.source {
+            Source::Foreign => return Ok(None),
+            Source::Sealed { rows, leaves, .. } => {
+                entropy = Some(self.entropy(view)?);
+                let used_end = rows.iter().map(|row| row.block.end()).max().unwrap_or(0);
+                (header.order, root_of(header.order, (0..).zip(leaves.iter().copied())), used_end)
+            }
+            Source::Live(catalog) => catalog.snapshot(|catalog| {
+                let order = catalog.meta()?.order;
+                Ok((order, root_of(order, catalog.leaves()?), catalog.used_end()?))
+            })?,
+        };
+        Ok(if order != header.order {
+            Some(format!("it says order {}, the catalog {order}", header.order))
+        } else if !header.is_canonical(view.header_bytes()?) {
+            Some("bytes that must be zero are not".into())
+        } else if root != header.hash {
+            Some("its hash is not the root of the leaf hashes".into())
+        } else if used_end != header.original_size {
+            Some(format!("it says {} cells in use, there are {used_end}", header.original_size))
+        } else if !header.is_compressed() && header.compressed_size != Curve::new(order).body_len() {
+            Some("its body length is not that of its order".into())
+        } else if header.flags != self.flags_expected(header.is_compressed()) {
+            Some(format!("flags {:#x} do not fit this brick", header.flags))
+        } else if entropy.is_some_and(|entropy| entropy.to_bits() != header.entropy.to_bits()) {
+            Some("its entropy is not that of the pixels".into())
+        } else {
+            None
+        })
+    }
+
+    fn flags_expected(&self, is_compressed: bool) -> u32 {
+        let compressed = if is_compressed { super::format::FLAG_COMPRESSED } else { 0 };
+        compressed | if self.is_live() { 0 } else { super::format::FLAG_METADATA }
+    }
+
+    fn entropy(&self, view: &View) -> Result<f32, BrickError> {
+        if !view.header.is_compressed() {
+            return Ok(view.histogram()?.entropy());
+        }
+        let mut histogram = Histogram::default();
+        for leaf in 0..leaf_count(view.header.order) {
+            // A frame that cannot be unpacked is found, and named, as a leaf.
+            if let Ok(pixels) = self.leaf_in(view, leaf) {
+                histogram.add_pixels(pixels.as_slice());
+            }
+        }
+        Ok(histogram.entropy())
+    }
+
+    fn check_leaf(
+        &self,
+        view: &View,
+        leaf: u64,
+        hash: Hash,
+        rows: &[&Row],
+        patience: Duration,
+    ) -> Result<Option<Finding>, BrickError> {
+        let block = leaf_block(view.header.order, leaf);
+        let mut wrong = match self.leaf_in(view, leaf) {
+            Ok(pixels) => compare_leaf(block, &pixels, hash, rows),
+            Err(BrickError::Format { source, .. }) => Some(Finding {
+                check: "leaf",
+                path: None,
+                start: block.start,
+                cells: block.cells(),
+                detail: source.to_string(),
+            }),
+            Err(error) => return Err(error),
+        };
+        let deadline = Instant::now() + patience;
+        while let Some(finding) = wrong {
+            let again = self.retry(deadline, |catalog| {
+                catalog
+                    .snapshot(|catalog| Ok((catalog.leaf(leaf)?, catalog.rows_in(block)?, catalog.marks()?)))
+            })?;
+            let Some((hash, rows, marks)) = again else { return Ok(Some(finding)) };
+            let pixels = self.leaf_in(&self.fresh_view()?, leaf)?;
+            wrong =
+                compare_leaf(block, &pixels, hash, &rows.iter().collect::<Vec<_>>()).map(|mut finding| {
+                    if marks.iter().any(|mark| mark.overlaps(block)) {
+                        finding
+                            .detail
+                            .push_str("; a write to it was interrupted, the daemon heals it when it starts");
+                    }
+                    finding
+                });
+        }
+        Ok(None)
+    }
+
+    fn check_contents(
+        &self,
+        view: &View,
+        row: &Row,
+        patience: Duration,
+    ) -> Result<Option<Finding>, BrickError> {
+        if row.proves(&self.contents_or_none(view, row)?) {
+            return Ok(None);
+        }
+        let deadline = Instant::now() + patience;
+        while let Some(again) = self.retry(deadline, |catalog| catalog.row(row.id))? {
+            // Gone, or no longer claimed to be verified: then there is nothing to prove.
+            let Some(row) = again.filter(Row::is_provable) else { return Ok(None) };
+            if row.proves(&self.contents_or_none(&self.fresh_view()?, &row)?) {
+                return Ok(None);
+            }
+        }
+        let detail = "the contents do not match their hash".into();
+        let (start, cells) = (row.block.start, row.block.cells());
+        Ok(Some(Finding { check: "contents", path: None, start, cells, detail }))
+    }
+
+    /// Contents that cannot be unpacked prove nothing; the leaf check has named them.
+    fn contents_or_none(&self, view: &View, row: &Row) -> Result<Vec<u8>, BrickError> {
+        match self.contents_in(view, row) {
+            Err(BrickError::Format { .. }) => Ok(Vec::new()),
+            contents => contents,
+        }
+    }
+}
+
+fn check_layout(expected: &Expected, report: &mut VerifyReport) {
+    let mut layout = Layout::new(expected.order, expected.cap);
+    let ids: HashSet<_> = expected.rows.iter().map(|row| row.id).collect();
+    for row in &expected.rows {
+        let mut add = |detail: String| {
+            let block = row.block;
+            let (start, cells) = (block.start, block.cells());
+            report.add(Finding { check: "layout", path: None, start, cells, detail });
+        };
+        if let Err(error) = layout.place(row.block, row.id) {
+            add(error.to_string());
+        }
+        if row.parent.is_some_and(|parent| !ids.contains(&parent)) {
+            add("its directory is not in the brick".into());
+        }
+        if row.exact && row.len > row.block.cells() {
+            add(format!("{} bytes are said to be in it exactly", row.len));
+        }
+    }
+}
+
+/// Adds to each finding the path of the artifact at its start, or of the first one in it.
+fn name(report: &mut VerifyReport, rows: &[Row]) {
+    if report.findings.is_empty() {
+        return;
+    }
+    let paths = paths(rows);
+    for finding in report.findings.iter_mut().filter(|finding| finding.cells > 0) {
+        let end = finding.start.saturating_add(finding.cells);
+        let there = rows.iter().find(|row| row.block.start < end && finding.start < row.block.end());
+        finding.path =
+            there.and_then(|row| paths.get(&row.id)).map(|path| String::from_utf8_lossy(path).into_owned());
+    }
+}
+
+/// A leaf's pixels against its hash and the rows that share cells with it.
+fn compare_leaf(block: Block, pixels: &[u8; LEAF_BYTES], hash: Hash, rows: &[&Row]) -> Option<Finding> {
+    let finding = |check, cells: std::ops::Range<u64>, detail: &str| {
+        let (start, cells) = (cells.start, cells.end - cells.start);
+        Some(Finding { check, path: None, start, cells, detail: detail.to_owned() })
+    };
+    if hash_of_leaf(pixels) != hash {
+        return finding("leaf", block.start..block.end(), "the pixels do not match their hash");
+    }
+    let pixels = pixels.as_chunks::<4>().0;
+    let of = |cells: std::ops::Range<u64>| {
+        &pixels[(cells.start - block.start) as usize..(cells.end - block.start) as usize]
+    };
+    let mut free_from = block.start;
+    for row in rows {
+        let cells = row.block.start.max(free_from)..row.block.end().min(block.end());
+        if cells.is_empty() {
+            // Overlapping rows: the layout check names them.
+            continue;
+        }
+        let free = free_from..cells.start;
+        if of(free.clone()).iter().any(|pixel| *pixel != [0; 4]) {
+            return finding("channels", free, "free cells are not zero");
+        }
+        let paint = row.paint();
+        if of(cells.clone()).iter().any(|&[_, g, b, a]| [g, b, a] != [paint.kind, paint.flags, 255]) {
+            return finding("channels", cells, "kind, risk or flags are not those of the artifact");
+        }
+        let padding = cells.start.max(row.block.start + row.len.min(row.block.cells()))..cells.end;
+        let is_padded = row.exact && row.unverified.is_none() && !padding.is_empty();
+        if is_padded && of(padding.clone()).iter().any(|pixel| pixel[0] != 0) {
+            return finding("channels", padding, "cells after the end of the contents are not zero");
+        }
+        free_from = cells.end;
+    }
+    if of(free_from..block.end()).iter().any(|pixel| *pixel != [0; 4]) {
+        return finding("channels", free_from..block.end(), "free cells are not zero");
+    }
+    None
+}
