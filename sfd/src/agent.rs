@@ -1,0 +1,459 @@
+//! The agent: the only file that knows every stage.
+//!
+//! | channel | bound | when it is full |
+//! |---|---|---|
+//! | collector -> agent | a few chunks of events | the collector waits; the kernel ring absorbs; when that is full the kernel side counts the loss and the root is rescanned |
+//! | batch stage | [`crate::batch::ENTRIES_MAX`] entries | forgotten, counted as `batch_full`, rescanned |
+//! | agent -> worker | one order | the batch stage goes on collecting |
+//! | worker -> agent | unbounded, but one report an order or scan step | - |
+//! | raw events to `sfd events` | [`TAP_LINES`] lines a client | the oldest are dropped and the client is told how many |
+//!
+//! One task selects and hands over; one thread (the [`worker`]) owns the roots and does all reading and folding, so
+//! a slow disk never keeps the collector waiting and a flood of events never keeps a shutdown waiting.
+
+#![forbid(unsafe_code)]
+
+mod clock;
+mod control;
+mod describe;
+mod draft;
+mod later;
+mod observe;
+mod reconcile;
+mod resolve;
+mod root;
+mod scan;
+mod setup;
+mod state_dir;
+mod status;
+mod survey;
+mod worker;
+
+use std::future::Future;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tokio::sync::{broadcast, mpsc, oneshot};
+use tracing::{error, info, warn};
+
+pub use clock::now_ns;
+pub use control::Request;
+pub use setup::{AgentConfig, Prepared, disk_view, merge_roots};
+pub use state_dir::{StateDir, brick_names};
+pub use status::{Latency, RootStatus, Shared};
+pub use survey::{Survey, row_of, survey};
+
+use crate::batch::Batcher;
+use crate::brick::BrickError;
+use crate::collect::{
+    CollectError, Collector, Counters, CountersSnapshot, Event, Guard, HookStatus, LossReason, Rung,
+};
+use worker::{Order, Report, Worker};
+
+/// Raw events kept for a client of `sfd events` that reads slowly.
+const TAP_LINES: usize = 4096;
+/// Longest time from the stop order to the end: the contract of `sfd run` is 5 s from the signal.
+const STOP_TIMEOUT: Duration = Duration::from_secs(4);
+
+/// What sort of thing is watched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RootKind {
+    /// A directory tree.
+    Tree,
+    /// `/proc`, as projections.
+    Proc,
+}
+
+/// Why the agent could not start or go on.
+#[derive(Debug, thiserror::Error)]
+pub enum AgentError {
+    /// A watched root cannot be read.
+    #[error("{}: {source}", path.display())]
+    Root {
+        /// The root.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A watched root is not one that can be watched.
+    #[error("{}: {what}", path.display())]
+    Refused {
+        /// The root.
+        path: PathBuf,
+        /// Why, and the way out.
+        what: String,
+    },
+    /// The state directory cannot be used.
+    #[error("state directory {}: {source}", path.display())]
+    State {
+        /// The directory.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A brick or catalog cannot be read or written.
+    #[error(transparent)]
+    Brick(BrickError),
+    /// A catalog does not describe a tree.
+    #[error("{0}")]
+    Catalog(String),
+    /// The tree does not fit a brick.
+    #[error("layout: {0}")]
+    Layout(String),
+    /// More artifacts than a catalog can number.
+    #[error("more than 4 294 967 295 artifacts")]
+    TooMany,
+    /// The collector asked for cannot be had.
+    #[error(transparent)]
+    Collect(#[from] CollectError),
+    /// The redaction key cannot be used.
+    #[error(transparent)]
+    Redact(#[from] crate::artifact::redact::RedactError),
+    /// The daemon was told to stop before it had begun.
+    #[error("told to stop")]
+    Stopped,
+    /// A thread or task ended that should not have.
+    #[error("{0} ended unexpectedly")]
+    Died(&'static str),
+    /// An operating-system service failed.
+    #[error("{what}: {source}")]
+    System {
+        /// What was tried.
+        what: &'static str,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+impl AgentError {
+    /// Whether permissions are what is missing (exit code 3).
+    pub fn is_permission(&self) -> bool {
+        match self {
+            Self::Root { source, .. } | Self::State { source, .. } | Self::System { source, .. } => {
+                source.kind() == io::ErrorKind::PermissionDenied
+            }
+            Self::Collect(error) => error.is_permission(),
+            _ => false,
+        }
+    }
+}
+
+/// Everything `sfd status` shows.
+#[derive(Clone, Debug, Serialize)]
+pub struct Status {
+    /// Version of the daemon.
+    pub version: &'static str,
+    /// Its process id.
+    pub pid: u32,
+    /// When it started, nanoseconds since the Unix epoch.
+    pub started_ns: i64,
+    /// How it learns of changes.
+    pub rung: Rung,
+    /// Why not better, and how to get it.
+    pub why: Vec<String>,
+    /// Each hook.
+    pub hooks: Vec<HookStatus>,
+    /// Events and losses, by reason.
+    pub events: CountersSnapshot,
+    /// The watched roots.
+    pub roots: Vec<RootStatus>,
+    /// Change-to-brick times.
+    pub latency: Latency,
+    /// Resident memory, bytes.
+    pub rss_bytes: Option<u64>,
+    /// Whether the first comparison of every root is over.
+    pub baseline_done: bool,
+}
+
+/// A running agent.
+pub struct Agent {
+    config: AgentConfig,
+    events: mpsc::Receiver<Vec<Event>>,
+    rung: Rung,
+    counters: Arc<Counters>,
+    /// Detaches the hooks when dropped.
+    guard: Guard,
+    orders: std::sync::mpsc::SyncSender<Order>,
+    reports: mpsc::UnboundedReceiver<Report>,
+    /// How the worker ended.
+    worker: oneshot::Receiver<Result<(), AgentError>>,
+    /// Tells the worker to break off whatever it is doing.
+    halt: Arc<AtomicBool>,
+    shared: Arc<Shared>,
+    baseline_done: Arc<AtomicBool>,
+    tap: broadcast::Sender<Arc<str>>,
+    status: StatusSource,
+}
+
+impl Agent {
+    /// Attaches the collector, *then* starts reading the roots: what happens meanwhile is replayed.
+    ///
+    /// # Errors
+    /// When a root or the state directory cannot be used, or the collector asked for cannot be had.
+    pub fn start(config: AgentConfig) -> Result<Self, AgentError> {
+        let halt = Arc::new(AtomicBool::new(false));
+        let Prepared { openers, ancestors, lock } = setup::prepare(&config, &halt)?;
+        let Collector { events, watcher, rung, why, hooks, counters, guard } =
+            crate::collect::start(&config.collect())?;
+        let (orders, inbox) = std::sync::mpsc::sync_channel(1);
+        let (outbox, reports) = mpsc::unbounded_channel();
+        let shared = Shared::new();
+        let worker = Worker::new(openers, ancestors, rung == Rung::Bpf, watcher, Arc::clone(&shared), outbox);
+        let (end, ended) = oneshot::channel();
+        std::thread::Builder::new()
+            .name("sfd-worker".into())
+            .spawn(move || {
+                let result = worker.run(&inbox);
+                drop(lock);
+                // Nobody listens when the stop took too long.
+                let _ = end.send(result);
+            })
+            .map_err(|source| AgentError::System { what: "start a thread", source })?;
+        let baseline_done = Arc::new(AtomicBool::new(false));
+        let names: Vec<String> = config.roots.iter().map(|root| root.display().to_string()).collect();
+        info!(?rung, roots = %names.join(","), state = %config.state.display(), "watching");
+        let status = status_source(rung, why, hooks, &counters, &shared, &baseline_done);
+        let (tap, _) = broadcast::channel(TAP_LINES);
+        Ok(Self {
+            config,
+            events,
+            rung,
+            counters,
+            guard,
+            orders,
+            reports,
+            worker: ended,
+            halt,
+            shared,
+            baseline_done,
+            tap,
+            status,
+        })
+    }
+
+    /// What `sfd status` shows, now or whenever called later.
+    pub fn status(&self) -> StatusSource {
+        Arc::clone(&self.status)
+    }
+
+    /// What the worker publishes.
+    pub fn shared(&self) -> Arc<Shared> {
+        Arc::clone(&self.shared)
+    }
+
+    /// Works until `shutdown` is ready, or, with `once`, until the baseline is done.
+    ///
+    /// # Errors
+    /// When a root cannot be opened at the start, or a brick cannot be flushed at the end.
+    pub async fn run(mut self, shutdown: impl Future<Output = ()>, once: bool) -> Result<(), AgentError> {
+        let status = self.status();
+        let server = Arc::new(control::Server {
+            status: Arc::new(move || serde_json::to_string(&status()).unwrap_or_default()),
+            events: self.tap.clone(),
+        });
+        let socket = StateDir::socket(&self.config.state);
+        let control = match control::Server::bind(&socket) {
+            Ok(listener) => Some(tokio::spawn(server.serve(listener))),
+            Err(error) => {
+                warn!(socket = %socket.display(), %error, "no control socket; `sfd status` will not reach this daemon");
+                None
+            }
+        };
+        // A baseline that is done is kept whole, however long the disk takes; nobody is waiting for a signal's effect.
+        let mut patience = None;
+        let result = self.select(shutdown, once, &mut patience).await;
+        if let Some(control) = control {
+            control.abort();
+            let _ = std::fs::remove_file(&socket);
+        }
+        let stopped = self.stop(patience).await;
+        result.and(stopped)
+    }
+
+    /// The one loop: events into the batch stage, due batches to the worker, reports back.
+    /// Sets `patience` to the time that the end may take, if there is a limit.
+    async fn select(
+        &mut self,
+        shutdown: impl Future<Output = ()>,
+        once: bool,
+        patience: &mut Option<Duration>,
+    ) -> Result<(), AgentError> {
+        tokio::pin!(shutdown);
+        let mut batcher = Batcher::new(u64::try_from(self.config.window.as_nanos()).unwrap_or(u64::MAX));
+        let mut ready = false;
+        // Wanted from the worker as soon as it is ready, beside batches.
+        let mut errands: Vec<Order> = Vec::new();
+        // Batches and errands take turns when both wait: neither may keep the other waiting for ever.
+        let mut errand_is_next = false;
+        let mut sample = interval(self.config.sample_every);
+        let mut verify_tree = interval(self.config.verify_every);
+        let mut verify_proc = interval(self.config.verify_proc_every);
+        let mut collecting = true;
+        loop {
+            let due = batcher.due_ns().filter(|_| ready);
+            tokio::select! {
+                biased;
+                () = &mut shutdown => {
+                    *patience = Some(STOP_TIMEOUT);
+                    return Ok(());
+                }
+                report = self.reports.recv() => match report {
+                    Some(report) => {
+                        ready |= report.ready;
+                        if report.baseline_done {
+                            self.baseline_done.store(true, Ordering::Relaxed);
+                            info!("every root was compared with its source; the picture is live");
+                            if once {
+                                return Ok(());
+                            }
+                        }
+                    }
+                    // The worker's own result says why; `stop` returns it.
+                    None => return Ok(()),
+                },
+                () = sleep_until(due), if due.is_some() => {
+                    let batch = batcher.take(clock::monotonic_ns());
+                    if let Some(count) = batch.lost.get(&LossReason::BatchFull) {
+                        self.counters.lost(LossReason::BatchFull, *count);
+                    }
+                    if !batch.is_empty() {
+                        ready = false;
+                        errand_is_next = true;
+                        self.order(Order::Batch(Box::new(batch)))?;
+                    }
+                },
+                // Before the events: a flood of those must not keep the clock from being read.
+                _ = sample.tick() => want(&mut errands, Order::Sample),
+                _ = verify_tree.tick() => want(&mut errands, Order::Scan(RootKind::Tree)),
+                _ = verify_proc.tick() => want(&mut errands, Order::Scan(RootKind::Proc)),
+                chunk = self.events.recv(), if collecting => if let Some(chunk) = chunk {
+                    let now = clock::monotonic_ns();
+                    for event in &chunk {
+                        batcher.push(event, now);
+                    }
+                    self.tell_tap(&chunk);
+                } else {
+                    collecting = false;
+                    if self.rung != Rung::Scan {
+                        error!("the collector ended; only timed rescans see changes from now on");
+                    }
+                },
+            }
+            let no_batch = batcher.due_ns().is_none_or(|due| due > clock::monotonic_ns());
+            if ready && !errands.is_empty() && (errand_is_next || no_batch) {
+                ready = false;
+                errand_is_next = false;
+                self.order(errands.remove(0))?;
+            }
+        }
+    }
+
+    fn order(&self, order: Order) -> Result<(), AgentError> {
+        self.orders.send(order).map_err(|_| AgentError::Died("the worker"))
+    }
+
+    fn tell_tap(&self, chunk: &[Event]) {
+        if self.tap.receiver_count() == 0 {
+            return;
+        }
+        for event in chunk {
+            if let Ok(line) = serde_json::to_string(&control::EventLine::from(event)) {
+                let _ = self.tap.send(line.into());
+            }
+        }
+    }
+
+    async fn stop(self, patience: Option<Duration>) -> Result<(), AgentError> {
+        let Self { orders, worker, halt, guard, .. } = self;
+        info!("stopping");
+        halt.store(true, Ordering::Relaxed);
+        // Fails when the worker is gone already, or has an order before it: then it stops because the channel closes.
+        let _ = orders.try_send(Order::Stop);
+        drop(orders);
+        drop(guard);
+        // Not by joining the thread: a runtime that ends waits for a join, and so would the process.
+        let ended = match patience {
+            Some(patience) => tokio::time::timeout(patience, worker).await,
+            None => Ok(worker.await),
+        };
+        match ended {
+            Ok(Ok(result)) => result,
+            // It panicked.
+            Ok(Err(_)) => Err(AgentError::Died("the worker")),
+            Err(_) => {
+                error!("the worker did not end in time; what it was doing is redone at the next start");
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Gives the status whenever it is called.
+pub type StatusSource = Arc<dyn Fn() -> Status + Send + Sync>;
+
+fn status_source(
+    rung: Rung,
+    why: Vec<String>,
+    hooks: Vec<HookStatus>,
+    counters: &Arc<Counters>,
+    shared: &Arc<Shared>,
+    baseline_done: &Arc<AtomicBool>,
+) -> StatusSource {
+    let started_ns = now_ns();
+    let (counters, shared, baseline_done) =
+        (Arc::clone(counters), Arc::clone(shared), Arc::clone(baseline_done));
+    Arc::new(move || Status {
+        version: env!("CARGO_PKG_VERSION"),
+        pid: std::process::id(),
+        started_ns,
+        rung,
+        why: why.clone(),
+        hooks: hooks.clone(),
+        events: counters.snapshot(),
+        roots: shared.roots(),
+        latency: shared.latency(),
+        rss_bytes: rss_bytes(),
+        baseline_done: baseline_done.load(Ordering::Relaxed),
+    })
+}
+
+/// Adds an errand unless the same one waits already.
+fn want(errands: &mut Vec<Order>, order: Order) {
+    let same = |other: &Order| match (other, &order) {
+        (Order::Scan(a), Order::Scan(b)) => a == b,
+        (a, b) => std::mem::discriminant(a) == std::mem::discriminant(b),
+    };
+    if !errands.iter().any(same) {
+        errands.push(order);
+    }
+}
+
+/// Ticks every `period`, first after one period; a zero period never ticks.
+fn interval(period: Duration) -> tokio::time::Interval {
+    // Tokio refuses a zero period; a century stands for never.
+    let never = Duration::from_hours(876_000);
+    let period = if period.is_zero() { never } else { period };
+    let mut interval = tokio::time::interval_at(tokio::time::Instant::now() + period, period);
+    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    interval
+}
+
+async fn sleep_until(due_ns: Option<u64>) {
+    let wait = due_ns.unwrap_or(0).saturating_sub(clock::monotonic_ns());
+    tokio::time::sleep(Duration::from_nanos(wait)).await;
+}
+
+/// Resident memory of this process, in bytes (the `VmRSS` line of `/proc/self/status`, in KiB).
+fn rss_bytes() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    line.split_whitespace().next()?.parse::<u64>().ok().map(|kib| kib * 1024)
+}
+
+#[cfg(test)]
+mod tests;

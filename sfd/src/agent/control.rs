@@ -1,0 +1,176 @@
+//! The control socket: one JSON line in, one or more JSON lines out.
+//!
+//! `sfd.sock` in the state directory is 0600, so whoever can connect may read the bricks anyway.
+
+use std::borrow::Cow;
+use std::path::Path;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::{Semaphore, broadcast};
+use tracing::{debug, warn};
+
+use crate::collect::{Base, Change, Event, LossReason, Writer};
+
+/// Longest request line; the longest real one has a few dozen bytes.
+const REQUEST_MAX: u64 = 4096;
+/// Most connections at a time; further ones wait to be accepted.
+const CONNECTIONS_MAX: usize = 32;
+
+/// What a client asks.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "op")]
+pub enum Request {
+    /// One JSON document: the status.
+    Status,
+    /// One JSON line an event, until the client goes away.
+    Events,
+}
+
+/// Answers requests until dropped.
+pub(super) struct Server {
+    /// Gives the status as JSON.
+    pub(super) status: Arc<dyn Fn() -> String + Send + Sync>,
+    /// Raw events as JSON lines; slow readers lose some and are told how many.
+    pub(super) events: broadcast::Sender<Arc<str>>,
+}
+
+impl Server {
+    /// Binds the socket, replacing one that a dead daemon left.
+    pub(super) fn bind(path: &Path) -> std::io::Result<UnixListener> {
+        match std::fs::remove_file(path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        // The state directory is 0700, so nobody can connect before the mode is set.
+        let listener = UnixListener::bind(path)?;
+        std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
+        Ok(listener)
+    }
+
+    pub(super) async fn serve(self: Arc<Self>, listener: UnixListener) {
+        let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        loop {
+            let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { return };
+            match listener.accept().await {
+                Ok((stream, _)) => {
+                    let server = Arc::clone(&self);
+                    tokio::spawn(async move {
+                        if let Err(error) = server.answer(stream).await {
+                            debug!(%error, "control connection ended");
+                        }
+                        drop(slot);
+                    });
+                }
+                Err(error) => {
+                    warn!(%error, "control socket");
+                    tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+                }
+            }
+        }
+    }
+
+    async fn answer(&self, stream: UnixStream) -> std::io::Result<()> {
+        let (read, mut write) = stream.into_split();
+        let mut line = String::new();
+        BufReader::new(read.take(REQUEST_MAX)).read_line(&mut line).await?;
+        match serde_json::from_str(&line) {
+            Ok(Request::Status) => {
+                write.write_all((self.status)().as_bytes()).await?;
+                write.write_all(b"\n").await
+            }
+            Ok(Request::Events) => {
+                let mut events = self.events.subscribe();
+                loop {
+                    match events.recv().await {
+                        Ok(line) => {
+                            write.write_all(line.as_bytes()).await?;
+                            write.write_all(b"\n").await?;
+                        }
+                        Err(broadcast::error::RecvError::Lagged(count)) => {
+                            write.write_all(format!("{{\"lagged\":{count}}}\n").as_bytes()).await?;
+                        }
+                        Err(broadcast::error::RecvError::Closed) => return Ok(()),
+                    }
+                }
+            }
+            Err(error) => {
+                let answer = serde_json::json!({ "error": format!("request not understood: {error}") });
+                write.write_all(format!("{answer}\n").as_bytes()).await
+            }
+        }
+    }
+}
+
+/// An event as `sfd events --json` shows it.
+#[derive(Debug, Serialize)]
+pub(super) struct EventLine<'a> {
+    at_ns: i64,
+    what: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    op: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<Cow<'a, str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    dev: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ino: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pid: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<LossReason>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    count: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    writer: Option<&'a Writer>,
+}
+
+impl<'a> From<&'a Event> for EventLine<'a> {
+    fn from(event: &'a Event) -> Self {
+        let mut line = Self {
+            at_ns: event.at_ns,
+            what: "mounts",
+            op: None,
+            name: None,
+            dev: None,
+            ino: None,
+            pid: None,
+            reason: None,
+            count: None,
+            writer: event.writer.as_ref(),
+        };
+        match &event.change {
+            Change::Inode { id, op } => {
+                line.what = "inode";
+                line.op = Some(op.name());
+                (line.dev, line.ino) = (Some(id.dev), Some(id.ino));
+            }
+            Change::Name { base, name, op, .. } => {
+                line.what = "name";
+                line.op = Some(op.name());
+                line.name = Some(name.to_string_lossy());
+                if let Base::Dir(id) | Base::Root(id) = base {
+                    (line.dev, line.ino) = (Some(id.dev), Some(id.ino));
+                }
+            }
+            Change::Process { pid, op } => {
+                line.what = "process";
+                line.op = Some(op.name());
+                line.pid = Some(*pid);
+            }
+            Change::Module { name, op } => {
+                line.what = "module";
+                line.op = Some(op.name());
+                line.name = Some(Cow::Borrowed(name));
+            }
+            Change::Mounts => {}
+            Change::Lost { reason, count } => {
+                line.what = "lost";
+                (line.reason, line.count) = (Some(*reason), Some(*count));
+            }
+        }
+        line
+    }
+}

@@ -1,0 +1,287 @@
+//! Looking at one artifact, and drafting what has changed about it.
+
+use std::io;
+use std::path::Path;
+use std::time::Instant;
+
+use tracing::{debug, warn};
+
+use super::RootKind;
+use super::describe::{describe_change, is_noise};
+use super::later::SOON;
+use super::reconcile::{Tasks, Trust};
+use super::root::{EVENTS_LOST, RESTARTED, Root};
+use super::survey::{never_read, row_of};
+use crate::artifact::inventory::{inode_of, is_dir};
+use crate::artifact::look::{CHANGED_WHILE_READ, Known, Look, complaint};
+use crate::artifact::{Artifact, FileType, Meta};
+use crate::batch::Dirty;
+use crate::brick::{ArtifactId, Row, Verb};
+use crate::collect::{InodeId, Watch};
+use crate::fold::{Block, k_for_len};
+
+/// Why a file is not verified that has changed and must not be read yet.
+const HELD: &str = "it has changed; reading it is costly, so that waits a little";
+
+impl Root {
+    /// Looks at one artifact and drafts what has changed about it.
+    pub(super) fn look_at(
+        &mut self,
+        id: ArtifactId,
+        dirty: &Dirty,
+        trust: Trust,
+        tasks: &mut Tasks,
+        watch: &mut dyn Watch,
+    ) {
+        let Some(row) = self.inventory.get(id) else { return };
+        let row = row.clone();
+        let path = self.inventory.path(id);
+        let meta = match self.view.meta(&path) {
+            Ok(meta) => meta,
+            Err(error) if is_absence(&error) => return self.vanish(id, &row, dirty, tasks),
+            Err(error) => return self.doubt(id, &format!("cannot be examined: {}", complaint(&error))),
+        };
+        if meta.file_type != row.meta.file_type {
+            return self.become_other(id, dirty, tasks);
+        }
+        let inode = self.view.id(&path, &meta);
+        if inode == inode_of(&row) {
+            watch.rearm(inode);
+        } else if self.displace(id, dirty, tasks) {
+            return;
+        } else {
+            self.watch(inode, &path, is_dir(&row), watch);
+        }
+        let known = Known {
+            meta: row.meta.clone(),
+            content_hash: row.content_hash,
+            redacted: row.redacted,
+            // An artifact that was not settled has a change time that equals no real one: see `row_of`.
+            settled: true,
+            // A loss makes everything doubtful, but what was read before it was read well.
+            verified: row.unverified.as_deref().is_none_or(is_distrust) && !self.unlisted.contains_key(&id),
+        };
+        let trust = if never_read(&row) { Trust::Read } else { trust };
+        match self.timed_look(inode, &path, Some(&known), trust) {
+            Look::Gone => self.vanish(id, &row, dirty, tasks),
+            Look::Unchanged { meta, settled } => {
+                if !settled {
+                    self.later.look(id, Instant::now() + SOON, &Dirty::default());
+                }
+                self.confirm(&row, meta, inode, settled);
+            }
+            Look::Changed(artifact) if artifact.meta.file_type != row.meta.file_type => {
+                self.become_other(id, dirty, tasks);
+            }
+            Look::Changed(mut artifact) => {
+                if asks_again(&artifact) {
+                    self.later.look(id, Instant::now() + SOON, &Dirty::default());
+                }
+                if artifact.id != inode {
+                    // Replaced between two looks; the second one was not watched yet.
+                    self.watch(artifact.id, &path, is_dir(&row), watch);
+                    tasks.look(id, dirty);
+                }
+                if artifact.unverified.is_none() {
+                    artifact.unverified = self.unlisted.get(&id).cloned();
+                }
+                self.update(&row, &artifact, dirty);
+                self.look_at_other_links(id, &artifact, dirty, tasks);
+                let access = |meta: &Meta| (meta.mode, meta.uid, meta.gid);
+                if is_dir(&row) && access(&row.meta) != access(&artifact.meta) {
+                    // Whether it can be listed may have changed with it.
+                    tasks.compare(id);
+                }
+                if artifact.id != inode_of(&row) && is_dir(&row) {
+                    // Another directory under the same name has other things in it.
+                    tasks.compare(id);
+                    for (_, child) in self.inventory.children(id) {
+                        tasks.look(child, dirty);
+                    }
+                }
+            }
+        }
+        self.unwatch_unused(inode, watch);
+        self.unwatch_unused(inode_of(&row), watch);
+    }
+
+    /// What was reported of one name of a file is true of its other names as well.
+    fn look_at_other_links(&self, id: ArtifactId, artifact: &Artifact, dirty: &Dirty, tasks: &mut Tasks) {
+        let state = |meta: &Meta| (meta.mode, meta.uid, meta.gid, meta.size, meta.mtime_ns, meta.nlink);
+        if artifact.meta.file_type == FileType::Directory {
+            return;
+        }
+        for other in self.inventory.by_inode(artifact.id) {
+            let differs = |row: &Row| state(&row.meta) != state(&artifact.meta);
+            if *other != id && self.inventory.get(*other).is_some_and(differs) {
+                tasks.look(*other, dirty);
+            }
+        }
+    }
+
+    /// Drafts that an artifact is as it was believed to be.
+    fn confirm(&mut self, old: &Row, mut meta: Meta, inode: InodeId, settled: bool) {
+        if !settled {
+            // As in `row_of`: the next comparison must read it.
+            meta.ctime_ns = 0;
+        }
+        if old.unverified.is_some() || old.meta != meta || old.sb_dev != inode.dev {
+            let row = Row { meta, sb_dev: inode.dev, unverified: None, ..old.clone() };
+            self.draft.repaint(&row);
+            self.keep(row);
+        }
+    }
+
+    /// Drafts the new state of a known artifact: in place, or in a new block when its size asks for another.
+    fn update(&mut self, old: &Row, artifact: &Artifact, dirty: &Dirty) {
+        let block = self.resize(old, artifact);
+        let row = row_of(old.id, old.parent, old.name.clone(), block, artifact);
+        let same_cells = block == old.block
+            && row.content_hash == old.content_hash
+            && row.redacted == old.redacted
+            && row.meta.file_type == FileType::File
+            && !never_read(old)
+            // Pixels that a crash left in doubt were blanked when the brick was opened.
+            && old.unverified.as_deref().is_none_or(is_distrust);
+        if block != old.block {
+            self.draft.clear(old.block);
+        }
+        if same_cells {
+            self.draft.repaint(&row);
+        } else {
+            self.draft.fill(&row, fitting(artifact, &row));
+        }
+        if !never_read(old) {
+            // The cells of anything else are its metadata, so their hash says nothing about contents.
+            let contents = matches!(row.meta.file_type, FileType::File | FileType::Symlink);
+            let same = row.content_hash == old.content_hash || !contents;
+            let verb = if same { Verb::Attributes } else { Verb::Modified };
+            if !is_noise(old, &row) {
+                self.record(&row, &artifact.path, None, verb, describe_change(old, &row), dirty);
+            }
+            self.draft.born(dirty.first_ns);
+        }
+        self.keep(row);
+    }
+
+    /// The block for what an artifact has become: where it is if that is possible, and never a smaller one than it
+    /// has unless it shrank.
+    fn resize(&mut self, old: &Row, artifact: &Artifact) -> Block {
+        let cap = self.layout.cap();
+        let wanted = k_for_len(artifact.cells.len() as u64, cap);
+        if wanted == old.block.k {
+            return old.block;
+        }
+        loop {
+            if let Some(block) = self.layout.resize(old.block, wanted) {
+                return block;
+            }
+            if !self.grow() {
+                break;
+            }
+        }
+        if old.block.k >= k_for_len(old.len, cap) {
+            warn!(path = %artifact.path.display(), "the brick is full; it shows only the beginning");
+            self.counters.no_room += 1;
+        }
+        let smaller = (old.block.k + 1..wanted).rev();
+        smaller.into_iter().find_map(|k| self.layout.resize(old.block, k)).unwrap_or(old.block)
+    }
+
+    /// Something of another sort has an artifact's name.
+    fn become_other(&mut self, id: ArtifactId, dirty: &Dirty, tasks: &mut Tasks) {
+        if !self.give_way(id, dirty, tasks)
+            && let Some(row) = self.inventory.get(id).cloned()
+        {
+            self.vanish(id, &row, dirty, tasks);
+        }
+    }
+
+    /// An artifact that is not there any more. The root itself stays, unverified, until it comes back.
+    fn vanish(&mut self, id: ArtifactId, row: &Row, dirty: &Dirty, tasks: &mut Tasks) {
+        if let Some(parent) = row.parent {
+            if self.kind == RootKind::Proc {
+                return tasks.miss(id, dirty);
+            }
+            // Its directory tells whether something above it has another name, and is what has changed if not.
+            tasks.compare(parent);
+            let path = self.inventory.path(parent);
+            let believed = self.inventory.get(parent).map(inode_of);
+            if self.view.meta(&path).is_ok_and(|meta| Some(self.view.id(&path, &meta)) == believed) {
+                tasks.look(parent, dirty);
+                tasks.miss(id, dirty);
+            }
+            return;
+        }
+        for (_, child) in self.inventory.children(id) {
+            tasks.miss(child, dirty);
+        }
+        self.doubt(id, "the watched directory is gone");
+    }
+
+    /// Marks one artifact unverified.
+    pub(super) fn doubt(&mut self, id: ArtifactId, why: &str) {
+        let Some(row) = self.inventory.get(id) else { return };
+        if row.unverified.as_deref() == Some(why) {
+            return;
+        }
+        let mut row = row.clone();
+        debug!(path = %self.inventory.path(id).display(), why, "unverified");
+        row.unverified = Some(why.to_owned());
+        self.draft.repaint(&row);
+        self.keep(row);
+    }
+
+    /// Looks at a path, and notes whether that was costly and whether it must be done again soon.
+    pub(super) fn timed_look(
+        &mut self,
+        inode: InodeId,
+        path: &Path,
+        known: Option<&Known>,
+        trust: Trust,
+    ) -> Look {
+        let started = Instant::now();
+        let look = self.looker.look(self.view.as_mut(), path, known, trust == Trust::Read);
+        self.counters.looks += 1;
+        self.later.note_cost(inode, started.elapsed(), Instant::now());
+        look
+    }
+
+    /// Whether a file that changes all the time and is costly to read has to wait. Meanwhile it shows that what is on
+    /// the brick is old.
+    pub(super) fn is_held(&mut self, id: ArtifactId, dirty: &Dirty) -> bool {
+        let Some(inode) = self.inventory.get(id).map(inode_of) else { return false };
+        let Some(until) = self.later.held_until(inode, Instant::now()) else { return false };
+        let path = self.inventory.path(id);
+        let still = self.view.meta(&path).is_ok_and(|meta| self.view.id(&path, &meta) == inode);
+        if still {
+            if dirty.count > 0 {
+                self.doubt(id, HELD);
+            }
+            self.later.look(id, until, dirty);
+        }
+        still
+    }
+}
+
+/// The cells of an artifact, or as many as its block holds when the brick had no room for more.
+pub(super) fn fitting(artifact: &Artifact, row: &Row) -> bytes::Bytes {
+    let cells = usize::try_from(row.block.cells()).unwrap_or(usize::MAX);
+    artifact.cells.slice(..artifact.cells.len().min(cells))
+}
+
+/// Whether an artifact must be looked at again soon: it changed while it was read, or so recently that its time stamps
+/// cannot tell a later change.
+pub(super) fn asks_again(artifact: &Artifact) -> bool {
+    !artifact.settled || artifact.unverified.as_deref() == Some(CHANGED_WHILE_READ)
+}
+
+/// Whether a reason for not being verified says nothing about the last reading.
+pub(super) fn is_distrust(why: &str) -> bool {
+    why == EVENTS_LOST || why == RESTARTED
+}
+
+pub(super) fn is_absence(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+        || error.raw_os_error() == Some(rustix::io::Errno::SRCH.raw_os_error())
+}

@@ -1,0 +1,365 @@
+//! One watched root: what is believed to be there, and how that is made true again.
+//!
+//! Everything that can happen to a root is one of two things: *work* (some paths may have changed: [`Root::apply`])
+//! or a *scan* (everything may have changed: [`Root::start_scan`], [`Root::scan_step`]). The baseline, a restart, a
+//! loss and the timed verification are all scans. Both end in the same few steps: list a directory, look at an
+//! artifact, adopt a new one, remove a gone one. So there is one way for the truth to get into the brick.
+
+use std::collections::HashMap;
+use std::ops::ControlFlow;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use tracing::{debug, info, warn};
+
+use super::draft::Draft;
+use super::later::Later;
+use super::scan::Scan;
+use super::survey::{Survey, survey};
+use super::{AgentError, RootKind};
+use crate::artifact::inventory::Inventory;
+use crate::artifact::look::Looker;
+use crate::artifact::view::View;
+use crate::batch::Dirty;
+use crate::brick::catalog::HISTORY_ROWS_MAX;
+use crate::brick::{ArtifactId, BrickError, LiveBrick, Recovery, Row};
+use crate::collect::Watch;
+use crate::fold::{Block, FoldPlan, Layout, k_for_len};
+
+/// Why everything is unverified after a loss.
+pub(super) const EVENTS_LOST: &str = "events were lost; waiting for the rescan";
+
+/// Why everything is unverified after a restart.
+pub(super) const RESTARTED: &str = "not compared since the restart";
+
+/// How often what was committed is written to disk, so that little has to be read again after a loss of power. Twice
+/// the 30 s after which the kernel writes dirty pages by itself: nearly everything is on disk by then, so it is quick.
+const SYNC_EVERY: Duration = Duration::from_mins(1);
+/// Lines of history after which the old ones are dropped even between two full verifications: 5 % of what is kept.
+const PRUNE_AFTER_LINES: u64 = HISTORY_ROWS_MAX / 20;
+/// Latencies kept until they are handed over; a batch may hold any number.
+const LATENCIES_MAX: usize = 4096;
+
+/// What a root is told to do by one batch.
+#[derive(Debug, Default)]
+pub(super) struct Work {
+    /// Artifacts whose inode was reported.
+    pub artifacts: Vec<(ArtifactId, Dirty)>,
+    /// Absolute paths that were reported by name. They may exist, be new, or be gone.
+    pub paths: Vec<(PathBuf, Dirty)>,
+}
+
+impl Work {
+    /// Nothing to do.
+    pub(super) fn is_empty(&self) -> bool {
+        self.artifacts.is_empty() && self.paths.is_empty()
+    }
+}
+
+/// Figures of one root, for `sfd status`.
+#[derive(Clone, Debug, Default)]
+pub(super) struct RootCounters {
+    /// Batches committed to the brick.
+    pub commits: u64,
+    /// Cells written.
+    pub cells_written: u64,
+    /// Artifacts looked at.
+    pub looks: u64,
+    /// Scans started because of a loss.
+    pub rescans: u64,
+    /// Objects that the collector could not watch; they are verified by scans only.
+    pub unwatched: u64,
+    /// Artifacts folded as a digest because the brick had no room for them.
+    pub no_room: u64,
+    /// When the last scan of everything ended, nanoseconds since the Unix epoch.
+    pub last_full_verification_ns: Option<i64>,
+}
+
+/// What a root is opened with.
+pub(super) struct Opening<'a> {
+    /// Directory of bricks.
+    pub(super) bricks: &'a Path,
+    /// Name of the brick.
+    pub(super) name: &'a str,
+    /// Watched path.
+    pub(super) path: &'a Path,
+    /// Tree or `/proc`.
+    pub(super) kind: RootKind,
+    /// Where its bytes come from.
+    pub(super) view: Box<dyn View>,
+    /// What turns paths into artifacts.
+    pub(super) looker: Looker,
+    /// Set when the daemon is told to stop: long work is then broken off.
+    pub(super) stop: Arc<AtomicBool>,
+}
+
+/// One watched root.
+pub(super) struct Root {
+    pub(super) name: String,
+    pub(super) kind: RootKind,
+    pub(super) inventory: Inventory,
+    pub(super) view: Box<dyn View>,
+    pub(super) looker: Looker,
+    pub(super) layout: Layout,
+    pub(super) brick: LiveBrick,
+    pub(super) draft: Draft,
+    pub(super) scan: Option<Scan>,
+    pub(super) counters: RootCounters,
+    pub(super) later: Later,
+    /// Directories of which not everything is known, and why. Looking at the directory itself cannot tell.
+    pub(super) unlisted: HashMap<ArtifactId, String>,
+    /// Most lines of history.
+    pub(super) history_max: u64,
+    stop: Arc<AtomicBool>,
+    /// Change-to-brick times of the changes committed, in nanoseconds, the last ones.
+    latencies_ns: Vec<u64>,
+    /// Lines of history written since old ones were dropped.
+    history_lines: u64,
+    /// Since when there is something committed that was not synced.
+    unsynced: Option<Instant>,
+}
+
+impl Root {
+    /// Opens the brick that an earlier run left, or makes the first fold of the tree as it is now.
+    ///
+    /// Either way the root is then *unverified as a whole* and a scan is pending: step it with
+    /// [`Self::scan_step`] until it is done.
+    ///
+    /// # Errors
+    /// When the state directory cannot be used. A brick that is damaged beyond repair is replaced, with a warning.
+    pub(super) fn open(
+        opening: Opening<'_>,
+        watch: &mut dyn Watch,
+        progress: &dyn Fn(u64),
+    ) -> Result<Self, AgentError> {
+        let Opening { bricks, name, path, kind, mut view, mut looker, stop } = opening;
+        match LiveBrick::open(bricks, name) {
+            Ok((brick, rows, recovery)) => {
+                // The brick has marked what it lost: no reason but a loss or a restart lets a look trust what was
+                // read before.
+                match recovery {
+                    Recovery::Clean => {}
+                    Recovery::Refold { artifacts, reason } => {
+                        warn!(root = %path.display(), artifacts = artifacts.len(), %reason, "refolding");
+                    }
+                    Recovery::RebuildAll { reason } => {
+                        warn!(root = %path.display(), %reason, "refolding everything");
+                    }
+                }
+                match Self::resume(path, brick, rows) {
+                    Ok((inventory, layout, brick)) => {
+                        looker.set_cap(layout.cap());
+                        info!(root = %path.display(), artifacts = inventory.len(), "brick of an earlier run opened");
+                        let mut root =
+                            Self::assemble(name, kind, inventory, view, looker, layout, brick, stop);
+                        root.distrust(RESTARTED)?;
+                        root.start_scan(false);
+                        return Ok(root);
+                    }
+                    Err(reason) => {
+                        warn!(root = %path.display(), %reason, "cannot go on with it; folding anew");
+                    }
+                }
+            }
+            Err(error @ BrickError::CatalogMissing { .. }) => debug!(%error, "first fold"),
+            Err(error) if error.needs_baseline() => warn!(%error, "folding anew"),
+            Err(error) => return Err(AgentError::Brick(error)),
+        }
+        let progress = |found| {
+            progress(found);
+            if stop.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        };
+        let Survey { rows, layout, unwatched, unlisted } =
+            survey(&[path.to_path_buf()], false, view.as_mut(), watch, &progress)?;
+        let plan = FoldPlan { ops: rows.iter().map(Row::blank).collect() };
+        let size = (layout.order(), layout.cap());
+        let brick = LiveBrick::create(bricks, name, path.as_os_str().as_bytes(), size, &rows, &plan)
+            .map_err(AgentError::Brick)?;
+        let inventory =
+            Inventory::from_rows(path, rows).map_err(|error| AgentError::Catalog(error.to_string()))?;
+        looker.set_cap(layout.cap());
+        let mut root = Self::assemble(name, kind, inventory, view, looker, layout, brick, stop);
+        root.counters.unwatched = unwatched;
+        root.unlisted = unlisted;
+        root.start_scan(true);
+        Ok(root)
+    }
+
+    fn resume(
+        path: &Path,
+        brick: LiveBrick,
+        rows: Vec<Row>,
+    ) -> Result<(Inventory, Layout, LiveBrick), String> {
+        if brick.root_path() != path.as_os_str().as_bytes() {
+            return Err(format!("it is of {}", String::from_utf8_lossy(brick.root_path())));
+        }
+        let blocks = rows.iter().map(|row| (row.block, row.id));
+        let layout =
+            Layout::from_blocks(brick.order(), brick.cap(), blocks).map_err(|error| error.to_string())?;
+        let inventory = Inventory::from_rows(path, rows).map_err(|error| error.to_string())?;
+        if inventory.root_id().is_none() {
+            return Err("it has no root".into());
+        }
+        Ok((inventory, layout, brick))
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the one place where a root is put together")]
+    fn assemble(
+        name: &str,
+        kind: RootKind,
+        inventory: Inventory,
+        view: Box<dyn View>,
+        looker: Looker,
+        layout: Layout,
+        brick: LiveBrick,
+        stop: Arc<AtomicBool>,
+    ) -> Self {
+        Self {
+            name: name.to_owned(),
+            kind,
+            inventory,
+            view,
+            looker,
+            layout,
+            brick,
+            draft: Draft::default(),
+            scan: None,
+            counters: RootCounters::default(),
+            later: Later::default(),
+            unlisted: HashMap::new(),
+            history_max: HISTORY_ROWS_MAX,
+            stop,
+            latencies_ns: Vec::new(),
+            history_lines: 0,
+            // What the opening wrote is not synced either.
+            unsynced: Some(Instant::now()),
+        }
+    }
+
+    /// The watched path.
+    pub(super) fn path(&self) -> &Path {
+        self.inventory.root_path()
+    }
+
+    /// What is believed to be there.
+    pub(super) fn inventory(&self) -> &Inventory {
+        &self.inventory
+    }
+
+    /// Figures for `sfd status`.
+    pub(super) fn counters(&self) -> &RootCounters {
+        &self.counters
+    }
+
+    /// Whether the daemon has been told to stop.
+    pub(super) fn is_stopping(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+
+    /// Shows every artifact as unverified, on the brick, in the catalog and in the inventory.
+    pub(super) fn distrust(&mut self, why: &str) -> Result<(), AgentError> {
+        self.flush()?;
+        self.brick.set_unverified_all(why).map_err(AgentError::Brick)?;
+        self.inventory.unverify_all(why);
+        Ok(())
+    }
+
+    /// Records a row in the inventory and in the commit being drafted.
+    pub(super) fn keep(&mut self, row: Row) {
+        self.draft.upsert(row.clone());
+        self.inventory.put(row);
+    }
+
+    /// Commits the draft once it holds enough that a crash would lose more than a blink of work.
+    pub(super) fn flush_if_large(&mut self) -> Result<(), AgentError> {
+        if self.draft.is_large() { self.flush() } else { Ok(()) }
+    }
+
+    /// Writes what was drafted to the brick and the catalog as one crash-safe step.
+    pub(super) fn flush(&mut self) -> Result<(), AgentError> {
+        if self.draft.is_empty() {
+            return Ok(());
+        }
+        let (commit, born_ns) = self.draft.take();
+        let stats = self.brick.commit(&commit).map_err(AgentError::Brick)?;
+        self.unsynced.get_or_insert_with(Instant::now);
+        self.history_lines += commit.history.len() as u64;
+        self.counters.commits += 1;
+        self.counters.cells_written += stats.cells;
+        let now = super::clock::now_ns();
+        self.latencies_ns
+            .extend(born_ns.into_iter().map(|at| u64::try_from(now.saturating_sub(at)).unwrap_or(0)));
+        let excess = self.latencies_ns.len().saturating_sub(LATENCIES_MAX);
+        self.latencies_ns.drain(..excess);
+        Ok(())
+    }
+
+    /// Hands over the latencies since the last call.
+    pub(super) fn take_latencies(&mut self) -> Vec<u64> {
+        std::mem::take(&mut self.latencies_ns)
+    }
+
+    /// Looks at what was put off and is due now.
+    ///
+    /// # Errors
+    /// When the brick or catalog cannot be written.
+    pub(super) fn apply_later(&mut self, now: Instant, watch: &mut dyn Watch) -> Result<(), AgentError> {
+        let work = self.later.due(now);
+        if work.is_empty() { Ok(()) } else { self.apply(work, watch) }
+    }
+
+    /// Housekeeping: writes to disk what was committed, and drops old history. Syncing waits for the disk, so it is done
+    /// when there is nothing else to do, and on a busy root when it is overdue.
+    ///
+    /// # Errors
+    /// When the brick or catalog cannot be written.
+    pub(super) fn tidy(&mut self, idle: bool) -> Result<(), AgentError> {
+        if self.history_lines > PRUNE_AFTER_LINES {
+            self.prune_history()?;
+        }
+        let every = if idle { SYNC_EVERY } else { 2 * SYNC_EVERY };
+        if self.unsynced.is_some_and(|since| since.elapsed() >= every) {
+            self.brick.sync().map_err(AgentError::Brick)?;
+            self.unsynced = None;
+        }
+        Ok(())
+    }
+
+    /// Drops the oldest history beyond the bound.
+    pub(super) fn prune_history(&mut self) -> Result<(), AgentError> {
+        self.history_lines = 0;
+        self.brick.prune_history(self.history_max, None).map_err(AgentError::Brick)?;
+        Ok(())
+    }
+
+    /// Finds room for an artifact of `cells` cells near its directory, growing the brick if it must.
+    ///
+    /// Returns the block, which is smaller than asked for when a brick at its largest order has no such room left, or
+    /// nothing when it is full.
+    pub(super) fn place(&mut self, id: ArtifactId, parent: ArtifactId, cells: u64) -> Option<Block> {
+        let goal = self.inventory.get(parent).map_or(0, |row| row.block.end());
+        let wanted = k_for_len(cells, self.layout.cap());
+        loop {
+            if let Some(block) = self.layout.alloc(wanted, goal, id) {
+                return Some(block);
+            }
+            if !self.grow() {
+                break;
+            }
+        }
+        self.counters.no_room += 1;
+        (crate::fold::K_MIN..wanted).rev().find_map(|k| self.layout.alloc(k, goal, id))
+    }
+
+    /// Makes the curve larger; `false` when it is as large as it may be.
+    pub(super) fn grow(&mut self) -> bool {
+        let grown = self.layout.grow().is_ok();
+        if grown {
+            self.draft.grow_to(self.layout.order());
+        }
+        grown
+    }
+}

@@ -1,0 +1,213 @@
+//! From a configuration to roots that can be opened.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use super::resolve::Ancestors;
+use super::root::{Opening, Root};
+use super::state_dir::{StateDir, brick_names};
+use super::worker::Opener;
+use super::{AgentError, RootKind};
+use crate::artifact::look::{LookOptions, Looker};
+use crate::artifact::redact::Redactor;
+use crate::artifact::view::{DiskView, ProcView, View, device_of_stat};
+use crate::collect::device::DeviceMap;
+use crate::collect::{CollectConfig, Source};
+
+/// What `sfd run` works on.
+#[derive(Clone, Debug)]
+pub struct AgentConfig {
+    /// Absolute, existing directories; none below another, none in the state directory: see [`merge_roots`].
+    pub roots: Vec<PathBuf>,
+    /// State directory, existing.
+    pub state: PathBuf,
+    /// Which collector to use.
+    pub source: Source,
+    /// Globs of absolute paths that are left out.
+    pub exclude: Vec<String>,
+    /// Time that changes are collected before they are looked at.
+    pub window: Duration,
+    /// How often volatile projections of `/proc` are read.
+    pub sample_every: Duration,
+    /// How often trees are compared with the disk although nothing was reported.
+    pub verify_every: Duration,
+    /// The same for `/proc`, where some changes (sysctls, cgroups) have no event at all.
+    pub verify_proc_every: Duration,
+    /// Whether secrets are redacted.
+    pub redact: bool,
+    /// More globs of absolute paths whose contents are secret.
+    pub redact_also: Vec<String>,
+    /// Bytes of the kernel's file-event ring; a power of two times the page size.
+    pub file_ring_bytes: u32,
+    /// Most inodes watched by the kernel side; beyond it scans do the work.
+    pub watched_max: u32,
+}
+
+impl AgentConfig {
+    pub(super) fn collect(&self) -> CollectConfig {
+        CollectConfig {
+            source: self.source,
+            state_dir: Some(self.state.clone()),
+            file_ring_bytes: self.file_ring_bytes,
+            watched_max: self.watched_max,
+            want_process_events: self.roots.iter().any(|root| kind_of(root) == RootKind::Proc),
+            ..CollectConfig::default()
+        }
+    }
+}
+
+/// Everything that was checked and made before the collector starts.
+pub struct Prepared {
+    /// How to open each root.
+    pub(super) openers: Vec<(PathBuf, RootKind, Opener)>,
+    /// The directories above the roots.
+    pub(super) ancestors: Ancestors,
+    /// Held while the agent runs: no other daemon writes these bricks.
+    pub(super) lock: fs::File,
+}
+
+/// Checks the roots named by the user: they must exist and be directories, none may be inside the state directory;
+/// links are resolved, and one that is below another is dropped because the other includes it.
+///
+/// # Errors
+/// Names the root and the way out.
+pub fn merge_roots(named: &[PathBuf], state: &Path) -> Result<Vec<PathBuf>, AgentError> {
+    let mut roots = Vec::new();
+    for path in named {
+        let refused = |what: &str| AgentError::Refused { path: path.clone(), what: what.to_owned() };
+        let real =
+            fs::canonicalize(path).map_err(|source| AgentError::Root { path: path.clone(), source })?;
+        let meta = fs::metadata(&real).map_err(|source| AgentError::Root { path: path.clone(), source })?;
+        if !meta.is_dir() {
+            return Err(refused("not a directory; watch the directory it is in"));
+        }
+        if real.starts_with(state) {
+            return Err(refused(
+                "is inside the state directory, which SFD writes to; choose another --state",
+            ));
+        }
+        if real != Path::new("/proc") && real.starts_with("/proc") {
+            return Err(refused("only /proc as a whole can be watched"));
+        }
+        roots.push(real);
+    }
+    roots.sort();
+    roots.dedup();
+    let all = roots.clone();
+    // `/proc` is another kind of root: `--watch /,/proc` keeps both, and `/` does not descend into it.
+    roots.retain(|root| {
+        !all.iter().any(|other| other != root && root.starts_with(other) && kind_of(root) == RootKind::Tree)
+    });
+    if roots.is_empty() {
+        let what = "nothing to watch; name at least one directory".to_owned();
+        return Err(AgentError::Refused { path: PathBuf::from("--watch"), what });
+    }
+    Ok(roots)
+}
+
+fn kind_of(root: &Path) -> RootKind {
+    if root == Path::new("/proc") { RootKind::Proc } else { RootKind::Tree }
+}
+
+/// Checks what can be checked before anything is attached.
+pub(super) fn prepare(config: &AgentConfig, stop: &Arc<AtomicBool>) -> Result<Prepared, AgentError> {
+    let state = StateDir::create(&config.state)?;
+    let lock = state.lock()?;
+    let redactor =
+        if config.redact { Redactor::open(state.path(), &config.redact_also)? } else { Redactor::disabled() };
+    let mut ancestors = Ancestors::default();
+    let mut devices = DeviceMap::new();
+    for root in &config.roots {
+        ancestors.add(root, |dir| devices.inode_id(dir).ok());
+    }
+    let names = brick_names(&config.roots);
+    let mut openers = Vec::new();
+    for (path, name) in config.roots.iter().zip(names) {
+        let kind = kind_of(path);
+        // A wrong glob is an error now, not when the root is opened again some day.
+        view_of(kind, path, &config.exclude, state.path())?;
+        let (root, bricks, redactor) = (path.clone(), state.bricks(), redactor.clone());
+        let stop = Arc::clone(stop);
+        let (exclude, state) = (config.exclude.clone(), state.path().to_path_buf());
+        let open: Opener = Box::new(move |watch, progress| {
+            let looker = Looker::new(LookOptions::default(), redactor.clone());
+            let view = view_of(kind, &root, &exclude, &state)?;
+            let stop = Arc::clone(&stop);
+            let opening = Opening { bricks: &bricks, name: &name, path: &root, kind, view, looker, stop };
+            Root::open(opening, watch, progress)
+        });
+        openers.push((path.clone(), kind, open));
+    }
+    Ok(Prepared { openers, ancestors, lock })
+}
+
+fn view_of(
+    kind: RootKind,
+    root: &Path,
+    exclude: &[String],
+    state: &Path,
+) -> Result<Box<dyn View>, AgentError> {
+    Ok(match kind {
+        RootKind::Tree => Box::new(disk_view(root, exclude)?.exclude_paths([state.to_path_buf()])),
+        RootKind::Proc => Box::new(ProcView::new(root)),
+    })
+}
+
+/// A view of a directory tree without what the globs match.
+///
+/// # Errors
+/// When a glob is not one.
+pub fn disk_view(root: &Path, exclude: &[String]) -> Result<DiskView, AgentError> {
+    let refused = |error: globset::Error| AgentError::Refused {
+        path: PathBuf::from("--exclude"),
+        what: error.to_string(),
+    };
+    let mut devices = DeviceMap::new();
+    Ok(DiskView::new(root).exclude_globs(exclude).map_err(refused)?.with_device_of(Box::new(
+        move |path, meta| devices.kernel_dev(path).unwrap_or_else(|_| device_of_stat(meta)),
+    )))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn merged(named: &[&Path], state: &Path) -> Result<Vec<PathBuf>, AgentError> {
+        merge_roots(&named.iter().map(|path| path.to_path_buf()).collect::<Vec<_>>(), state)
+    }
+
+    #[test]
+    fn roots_that_nest_are_merged_and_proc_stays_its_own() {
+        let dir = tempfile::tempdir().unwrap();
+        let top = fs::canonicalize(dir.path()).unwrap();
+        fs::create_dir_all(top.join("a/b")).unwrap();
+        let proc = Path::new("/proc");
+        let (a, b) = (top.join("a"), top.join("a/b"));
+        assert_eq!(
+            merged(&[&b, &a, &a, proc], Path::new("/nowhere")).unwrap(),
+            [proc.to_path_buf(), a.clone()]
+        );
+        assert_eq!(merged(&[Path::new("/"), proc], Path::new("/nowhere")).unwrap().len(), 2);
+        std::os::unix::fs::symlink(&a, top.join("link")).unwrap();
+        assert_eq!(merged(&[&top.join("link")], Path::new("/nowhere")).unwrap(), [a]);
+    }
+
+    #[test]
+    fn a_root_that_cannot_be_watched_is_refused_by_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let top = fs::canonicalize(dir.path()).unwrap();
+        fs::write(top.join("file"), "x").unwrap();
+        for (path, state) in [
+            (top.join("missing"), Path::new("/nowhere")),
+            (top.join("file"), Path::new("/nowhere")),
+            (top.clone(), top.as_path()),
+            (PathBuf::from("/proc/self"), Path::new("/nowhere")),
+        ] {
+            let error = merged(&[&path], state).unwrap_err().to_string();
+            assert!(error.contains(&*path.to_string_lossy()), "{error}");
+        }
+    }
+}

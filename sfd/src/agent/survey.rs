@@ -1,0 +1,209 @@
+//! Finding what is there and giving it its place: the first step of a baseline and of `sfd fold`.
+
+use std::collections::HashMap;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+
+use super::AgentError;
+use super::observe::is_absence;
+use crate::artifact::inventory::inode_of;
+use crate::artifact::kinds::Kind;
+use crate::artifact::look::complaint;
+use crate::artifact::view::View;
+use crate::artifact::{FileType, Meta, Risk, Semantics, SemanticsSource};
+use crate::brick::{ArtifactId, Row};
+use crate::collect::{InodeId, Watch};
+use crate::fold::{Block, FirstFoldItem, K_CAP, K_MIN, Layout, first_fold};
+
+/// Why a freshly laid out artifact is not verified.
+const NOT_READ_YET: &str = "not read yet";
+/// How many artifacts are found between two calls of the progress function.
+const PROGRESS_EVERY: usize = 256;
+
+/// A tree that has its places but was not read yet.
+#[derive(Debug)]
+pub struct Survey {
+    /// Every artifact, parents before children, all unverified.
+    pub rows: Vec<Row>,
+    /// Where they are.
+    pub layout: Layout,
+    /// Objects that could not be watched.
+    pub unwatched: u64,
+    /// Directories of which not everything could be found, and why.
+    pub unlisted: HashMap<ArtifactId, String>,
+}
+
+/// Walks the trees at `roots`, watching every directory before listing it, and lays them out. Contents are not read.
+/// `progress` is told how many artifacts were found, and may end the walk.
+///
+/// # Errors
+/// When a root does not exist or the trees do not fit a brick; [`AgentError::Stopped`] when `progress` said so.
+pub fn survey(
+    roots: &[PathBuf],
+    exact: bool,
+    view: &mut dyn View,
+    watch: &mut dyn Watch,
+    progress: &dyn Fn(u64) -> ControlFlow<()>,
+) -> Result<Survey, AgentError> {
+    let mut rows = Vec::new();
+    let mut unwatched = 0;
+    let mut unlisted = HashMap::new();
+    for root in roots {
+        let meta = view.meta(root).map_err(|source| AgentError::Root { path: root.clone(), source })?;
+        let inode = view.id(root, &meta);
+        let name = root.as_os_str().as_encoded_bytes().to_vec();
+        let mut dirs: Vec<(usize, PathBuf)> = Vec::new();
+        add(&mut rows, &mut dirs, None, name, root, meta, inode)?;
+        while let Some((index, dir)) = dirs.pop() {
+            unwatched += walk(&mut rows, &mut dirs, &mut unlisted, index, &dir, view, watch, progress)?;
+        }
+    }
+    let items: Vec<FirstFoldItem<'_>> = rows
+        .iter()
+        .map(|row| FirstFoldItem {
+            id: row.id,
+            parent: row.parent,
+            name: &row.name,
+            is_dir: row.meta.file_type == FileType::Directory,
+            len: row.meta.size,
+        })
+        .collect();
+    let fold = first_fold(&items, K_CAP, exact).map_err(|error| AgentError::Layout(error.to_string()))?;
+    let blocks: HashMap<ArtifactId, Block> = fold.blocks.into_iter().collect();
+    for row in &mut rows {
+        row.block =
+            *blocks.get(&row.id).ok_or_else(|| AgentError::Layout("an artifact has no place".into()))?;
+    }
+    Ok(Survey { rows, layout: fold.layout, unwatched, unlisted })
+}
+
+/// Lists one directory. Returns how many objects could not be watched.
+#[expect(clippy::too_many_arguments, reason = "the state of the walk, and what it works on")]
+fn walk(
+    rows: &mut Vec<Row>,
+    dirs: &mut Vec<(usize, PathBuf)>,
+    unlisted: &mut HashMap<ArtifactId, String>,
+    index: usize,
+    dir: &Path,
+    view: &mut dyn View,
+    watch: &mut dyn Watch,
+    progress: &dyn Fn(u64) -> ControlFlow<()>,
+) -> Result<u64, AgentError> {
+    let Some(row) = rows.get(index) else { return Ok(0) };
+    let parent = row.id;
+    // Watch, then list: what is created after the listing is reported.
+    let unwatched = u64::from(watch.watch(inode_of(row), dir, true).is_err());
+    let entries = match view.list(dir) {
+        Ok(entries) => entries,
+        Err(error) => {
+            unlisted.insert(parent, format!("cannot be listed: {}", complaint(&error)));
+            return Ok(unwatched);
+        }
+    };
+    for entry in entries {
+        let path = dir.join(&entry.name);
+        let meta = match view.meta(&path) {
+            Ok(meta) => meta,
+            // Gone again between listing and stat: its removal is an event that is replayed later.
+            Err(error) if is_absence(&error) => continue,
+            Err(error) => {
+                unlisted.insert(parent, format!("not all of it can be examined: {}", complaint(&error)));
+                continue;
+            }
+        };
+        let inode = view.id(&path, &meta);
+        add(rows, dirs, Some(parent), entry.name.as_encoded_bytes().to_vec(), &path, meta, inode)?;
+        if rows.len().is_multiple_of(PROGRESS_EVERY) && progress(rows.len() as u64).is_break() {
+            return Err(AgentError::Stopped);
+        }
+    }
+    Ok(unwatched)
+}
+
+fn add(
+    rows: &mut Vec<Row>,
+    dirs: &mut Vec<(usize, PathBuf)>,
+    parent: Option<ArtifactId>,
+    name: Vec<u8>,
+    path: &Path,
+    meta: Meta,
+    inode: InodeId,
+) -> Result<(), AgentError> {
+    let id = ArtifactId(u32::try_from(rows.len() + 1).map_err(|_| AgentError::TooMany)?);
+    if meta.file_type == FileType::Directory {
+        dirs.push((rows.len(), path.to_path_buf()));
+    }
+    rows.push(unread(id, parent, name, meta, inode));
+    Ok(())
+}
+
+/// The row of an artifact that was found but not read.
+fn unread(id: ArtifactId, parent: Option<ArtifactId>, name: Vec<u8>, meta: Meta, inode: InodeId) -> Row {
+    Row {
+        id,
+        parent,
+        name,
+        sb_dev: inode.dev,
+        block: Block { start: 0, k: K_MIN },
+        len: 0,
+        content_hash: [0; 32],
+        exact: false,
+        redacted: false,
+        unverified: Some(NOT_READ_YET.to_owned()),
+        semantics: unread_semantics(meta.file_type),
+        meta,
+    }
+}
+
+fn unread_semantics(file_type: FileType) -> Semantics {
+    let kind = match file_type {
+        FileType::Directory => Kind::Directory,
+        FileType::Symlink => Kind::Symlink,
+        FileType::File => Kind::Unread,
+        FileType::BlockDevice | FileType::CharDevice | FileType::Fifo | FileType::Socket => Kind::Special,
+    };
+    Semantics {
+        kind,
+        title: NOT_READ_YET.to_owned(),
+        summary: String::new(),
+        tags: Vec::new(),
+        risk: Risk::default(),
+        source: SemanticsSource::Heuristic,
+    }
+}
+
+/// Whether an artifact's contents were never read.
+pub(super) fn never_read(row: &Row) -> bool {
+    row.content_hash == [0; 32]
+}
+
+/// The catalog row of what was just read.
+pub fn row_of(
+    id: ArtifactId,
+    parent: Option<ArtifactId>,
+    name: Vec<u8>,
+    block: Block,
+    artifact: &crate::artifact::Artifact,
+) -> Row {
+    let fits = artifact.cells.len() as u64 <= block.cells();
+    let mut meta = artifact.meta.clone();
+    if !artifact.settled {
+        // Its time stamps cannot tell a change that comes within the same tick of the kernel's clock. It is looked at
+        // again soon; should the daemon be killed before that, this makes the next comparison read it.
+        meta.ctime_ns = 0;
+    }
+    Row {
+        id,
+        parent,
+        name,
+        meta,
+        sb_dev: artifact.id.dev,
+        block,
+        len: artifact.len,
+        content_hash: artifact.content_hash,
+        exact: artifact.exact && fits,
+        redacted: artifact.redacted,
+        unverified: artifact.unverified.clone(),
+        semantics: artifact.semantics.clone(),
+    }
+}

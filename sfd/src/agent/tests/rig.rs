@@ -1,0 +1,677 @@
+//! A root on a scratch directory, and a model of the kernel that tells it what happens there.
+//!
+//! The model reports what the eBPF side reports and no more: an inode only when it is watched and was not reported
+//! since it was last rearmed, and a name always. So a watch or rearm that the agent forgets is a change that a test
+//! misses.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ffi::OsStr;
+use std::fs;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant, SystemTime};
+
+use rustix::fs::{AtFlags, CWD, RenameFlags, Timespec, Timestamps, UTIME_OMIT};
+
+use crate::agent::RootKind;
+use crate::agent::resolve::Ancestors;
+use crate::agent::root::{Opening, Root, Work};
+use crate::agent::worker::{carry_out, work_of};
+use crate::artifact::look::{LookOptions, Looker};
+use crate::artifact::redact::Redactor;
+use crate::artifact::view::{DiskView, Entry, Source, View};
+use crate::artifact::{FileType, Meta};
+use crate::batch::Batcher;
+use crate::brick::{ArtifactId, Brick, HistoryQuery, Row, Verb};
+use crate::collect::{Base, Change, Event, InodeId, LossReason, Op, Watch};
+use crate::fold::{Block, Layout, k_for_len};
+
+/// Name of the brick.
+pub(super) const NAME: &str = "tree";
+
+/// The kernel's map of watched inodes; `true` while a report waits for a rearm.
+#[derive(Clone, Default)]
+pub(super) struct Kernel {
+    watched: Arc<Mutex<HashMap<InodeId, bool>>>,
+    /// Most inodes that fit.
+    pub(super) room: Option<usize>,
+}
+
+impl Kernel {
+    pub(super) fn touch(&self, id: InodeId) -> bool {
+        self.watched.lock().unwrap().get_mut(&id).is_some_and(|dirty| !std::mem::replace(dirty, true))
+    }
+
+    fn clean(&self, id: InodeId) {
+        if let Some(dirty) = self.watched.lock().unwrap().get_mut(&id) {
+            *dirty = false;
+        }
+    }
+
+    fn watches(&self, id: InodeId) -> bool {
+        self.watched.lock().unwrap().contains_key(&id)
+    }
+
+    fn all(&self) -> BTreeSet<InodeId> {
+        self.watched.lock().unwrap().keys().copied().collect()
+    }
+}
+
+impl Watch for Kernel {
+    fn watch(&mut self, id: InodeId, _: &Path, _: bool) -> Result<(), LossReason> {
+        let mut watched = self.watched.lock().unwrap();
+        if !watched.contains_key(&id) && self.room.is_some_and(|room| watched.len() >= room) {
+            return Err(LossReason::WatchedFull);
+        }
+        watched.insert(id, false);
+        Ok(())
+    }
+
+    fn unwatch(&mut self, id: InodeId) {
+        self.watched.lock().unwrap().remove(&id);
+    }
+
+    fn rearm(&mut self, id: InodeId) {
+        self.clean(id);
+    }
+}
+
+type Hook = Box<dyn FnOnce() + Send>;
+
+/// What a view is made to do beside its work.
+#[derive(Default)]
+pub(super) struct Tricks {
+    /// Directories that cannot be listed.
+    pub(super) unlistable: BTreeSet<PathBuf>,
+    /// Run just before this file is opened, once.
+    pub(super) before_open: Option<(PathBuf, Hook)>,
+    /// Run just after this directory was listed, once.
+    pub(super) after_list: Option<(PathBuf, Hook)>,
+    /// How often each file was opened.
+    pub(super) opened: BTreeMap<PathBuf, u64>,
+}
+
+struct Tricked {
+    view: DiskView,
+    tricks: Arc<Mutex<Tricks>>,
+}
+
+impl View for Tricked {
+    fn list(&mut self, dir: &Path) -> io::Result<Vec<Entry>> {
+        if self.tricks.lock().unwrap().unlistable.contains(dir) {
+            return Err(io::ErrorKind::PermissionDenied.into());
+        }
+        let entries = self.view.list(dir);
+        let hook = {
+            let mut tricks = self.tricks.lock().unwrap();
+            tricks.after_list.take_if(|(path, _)| path == dir)
+        };
+        if let Some((_, hook)) = hook {
+            hook();
+        }
+        entries
+    }
+
+    fn meta(&mut self, path: &Path) -> io::Result<Meta> {
+        self.view.meta(path)
+    }
+
+    fn id(&mut self, path: &Path, meta: &Meta) -> InodeId {
+        self.view.id(path, meta)
+    }
+
+    fn open(&mut self, path: &Path) -> io::Result<Box<dyn Source>> {
+        let hook = {
+            let mut tricks = self.tricks.lock().unwrap();
+            *tricks.opened.entry(path.to_path_buf()).or_default() += 1;
+            tricks.before_open.take_if(|(of, _)| of == path)
+        };
+        if let Some((_, hook)) = hook {
+            hook();
+        }
+        self.view.open(path)
+    }
+
+    fn read_link(&mut self, path: &Path) -> io::Result<Vec<u8>> {
+        self.view.read_link(path)
+    }
+
+    fn boundary(&mut self, dir: &Path) -> Option<&'static str> {
+        self.view.boundary(dir)
+    }
+
+    fn excluded(&self, path: &Path) -> bool {
+        self.view.excluded(path)
+    }
+}
+
+/// What is at one path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Seen {
+    file_type: FileType,
+    mode: u32,
+    ino: u64,
+    mtime_ns: i64,
+    size: u64,
+}
+
+/// A root under test.
+pub(super) struct Rig {
+    top: tempfile::TempDir,
+    /// The watched directory.
+    pub(super) tree: PathBuf,
+    bricks: PathBuf,
+    root: Option<Root>,
+    pub(super) kernel: Kernel,
+    pub(super) tricks: Arc<Mutex<Tricks>>,
+    batcher: Batcher,
+    /// Events that happened and were not delivered yet.
+    pub(super) queue: Vec<Event>,
+    /// Time stamps are made unique, and the looker is told that they lie back, so that nothing is looked at twice.
+    settled: bool,
+    stamps: i64,
+    redactor: Redactor,
+    /// Names in events are relative to their directory's inode.
+    pub(super) relative: bool,
+    /// Every delivery compares the pixels before and after.
+    pub(super) strict: bool,
+    /// Tells the root to break off.
+    pub(super) stop: Arc<AtomicBool>,
+}
+
+impl Rig {
+    /// An empty tree whose time stamps always tell.
+    pub(super) fn new() -> Self {
+        Self::with(true)
+    }
+
+    /// An empty tree with the time stamps that the kernel gives.
+    pub(super) fn with_real_stamps() -> Self {
+        Self::with(false)
+    }
+
+    fn with(settled: bool) -> Self {
+        let top = tempfile::tempdir().unwrap();
+        let real = fs::canonicalize(top.path()).unwrap();
+        let (tree, bricks) = (real.join("watched/tree"), real.join("bricks"));
+        fs::create_dir_all(&tree).unwrap();
+        fs::create_dir_all(real.join("elsewhere")).unwrap();
+        fs::create_dir_all(&bricks).unwrap();
+        Self {
+            top,
+            tree,
+            bricks,
+            root: None,
+            kernel: Kernel::default(),
+            tricks: Arc::default(),
+            batcher: Batcher::new(0),
+            queue: Vec::new(),
+            settled,
+            stamps: 0,
+            redactor: Redactor::ephemeral(&[]).unwrap(),
+            relative: false,
+            strict: true,
+            stop: Arc::default(),
+        }
+    }
+
+    /// Opens the root with a collector that knows nothing, as a start of the daemon does.
+    pub(super) fn open(&mut self) -> &mut Self {
+        self.root = None;
+        self.kernel = Kernel { room: self.kernel.room, ..Kernel::default() };
+        self.queue.clear();
+        self.batcher = Batcher::new(0);
+        let looker = Looker::new(LookOptions::default(), self.redactor.clone());
+        let ahead = if self.settled { 1_000_000_000 } else { 0 };
+        let looker = looker.with_clock(Box::new(move || {
+            i64::try_from(SystemTime::UNIX_EPOCH.elapsed().unwrap().as_nanos()).unwrap() + ahead
+        }));
+        let view = Tricked { view: DiskView::new(&self.tree), tricks: Arc::clone(&self.tricks) };
+        let opening = Opening {
+            bricks: &self.bricks,
+            name: NAME,
+            path: &self.tree,
+            kind: RootKind::Tree,
+            view: Box::new(view),
+            looker,
+            stop: Arc::clone(&self.stop),
+        };
+        self.root = Some(Root::open(opening, &mut self.kernel, &|_| ()).unwrap());
+        self
+    }
+
+    /// Opens it and compares everything, as a start does when nothing disturbs it.
+    pub(super) fn start(&mut self) -> &mut Self {
+        self.open().scan().settle()
+    }
+
+    /// As a kill does: nothing is flushed, nothing is told.
+    pub(super) fn kill(&mut self) -> &mut Self {
+        self.root = None;
+        self
+    }
+
+    pub(super) fn root(&mut self) -> &mut Root {
+        self.root.as_mut().unwrap()
+    }
+
+    /// An absolute path in the tree.
+    pub(super) fn at(&self, path: &str) -> PathBuf {
+        if path.is_empty() { self.tree.clone() } else { self.tree.join(path) }
+    }
+
+    /// A place on the same file system that is not watched.
+    pub(super) fn elsewhere(&self, path: &str) -> PathBuf {
+        fs::canonicalize(self.top.path()).unwrap().join("elsewhere").join(path)
+    }
+
+    pub(super) fn brick_path(&self) -> PathBuf {
+        self.bricks.join(format!("{NAME}.brick"))
+    }
+
+    pub(super) fn catalog_path(&self) -> PathBuf {
+        self.bricks.join(format!("{NAME}.catalog.sqlite"))
+    }
+
+    // What happens in the tree.
+
+    /// Identity of what is at a path.
+    pub(super) fn inode(&self, path: &Path) -> Option<InodeId> {
+        let mut view = DiskView::new(&self.tree);
+        let meta = view.meta(path).ok()?;
+        Some(view.id(path, &meta))
+    }
+
+    fn stamp(&mut self, path: &Path) {
+        if self.settled {
+            self.stamps += 1;
+            let omit = Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT };
+            let to = Timespec { tv_sec: 1_000_000_000 + self.stamps, tv_nsec: 0 };
+            let times = Timestamps { last_access: omit, last_modification: to };
+            rustix::fs::utimensat(CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW).unwrap();
+        }
+    }
+
+    /// An inode changed.
+    pub(super) fn report_inode(&mut self, path: &Path) {
+        if let Some(id) = self.inode(path)
+            && self.kernel.touch(id)
+        {
+            self.queue.push(event(Change::Inode { id, op: Op::InodeDirty }));
+        }
+    }
+
+    /// A name changed.
+    pub(super) fn report_name(&mut self, path: &Path, op: Op) {
+        let parent = path.parent().unwrap();
+        let change = match self.inode(parent).filter(|_| self.relative && path != self.tree) {
+            Some(id) => Change::Name {
+                base: Base::Dir(id),
+                name: path.file_name().unwrap().into(),
+                // The collector looks up what the kernel side does not know.
+                base_path: (!self.kernel.watches(id)).then(|| parent.to_path_buf()),
+                op,
+            },
+            None => Change::Name { base: Base::Absolute, name: path.as_os_str().into(), base_path: None, op },
+        };
+        self.queue.push(event(change));
+    }
+
+    /// Creates a file, or writes over it.
+    pub(super) fn write(&mut self, path: &Path, bytes: &[u8]) {
+        let fresh = !path.exists();
+        fs::write(path, bytes).unwrap();
+        self.stamp(path);
+        if fresh {
+            self.report_name(path, Op::Create);
+        }
+        self.report_inode(path);
+    }
+
+    pub(super) fn append(&mut self, path: &Path, bytes: &[u8]) {
+        use std::io::Write;
+        fs::File::options().append(true).open(path).unwrap().write_all(bytes).unwrap();
+        self.stamp(path);
+        self.report_inode(path);
+    }
+
+    /// Removes anything, with what is in it.
+    pub(super) fn remove(&mut self, path: &Path) {
+        let meta = fs::symlink_metadata(path).unwrap();
+        if !meta.is_dir() {
+            self.report_inode(path);
+            fs::remove_file(path).unwrap();
+            return self.report_name(path, Op::Unlink);
+        }
+        for entry in fs::read_dir(path).unwrap() {
+            self.remove(&entry.unwrap().path());
+        }
+        fs::remove_dir(path).unwrap();
+        self.report_name(path, Op::Rmdir);
+    }
+
+    pub(super) fn try_rename(&mut self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::rename(from, to)?;
+        self.report_name(from, Op::RenameFrom);
+        self.report_name(to, Op::RenameTo);
+        Ok(())
+    }
+
+    pub(super) fn rename(&mut self, from: &Path, to: &Path) {
+        self.try_rename(from, to).unwrap();
+    }
+
+    pub(super) fn try_exchange(&mut self, a: &Path, b: &Path) -> io::Result<()> {
+        rustix::fs::renameat_with(CWD, a, CWD, b, RenameFlags::EXCHANGE)?;
+        self.report_name(a, Op::RenameFrom);
+        self.report_name(b, Op::RenameTo);
+        Ok(())
+    }
+
+    pub(super) fn mkdir(&mut self, path: &Path) {
+        fs::create_dir(path).unwrap();
+        self.report_name(path, Op::Mkdir);
+    }
+
+    /// With the directories above it.
+    pub(super) fn mkdir_all(&mut self, path: &Path) {
+        if !path.exists() {
+            self.mkdir_all(path.parent().unwrap());
+            self.mkdir(path);
+        }
+    }
+
+    pub(super) fn symlink(&mut self, target: &Path, path: &Path) {
+        std::os::unix::fs::symlink(target, path).unwrap();
+        self.stamp(path);
+        self.report_name(path, Op::Symlink);
+    }
+
+    pub(super) fn link(&mut self, from: &Path, to: &Path) {
+        fs::hard_link(from, to).unwrap();
+        self.report_name(to, Op::Link);
+        self.report_inode(from);
+    }
+
+    pub(super) fn chmod(&mut self, path: &Path, mode: u32) {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+        self.report_name(path, Op::Chmod);
+        // xfs and btrfs report it by name alone. Through a link that is known to nobody and gone when the event arrives,
+        // that says nothing about the other links: a limit, until the timed comparison.
+        if fs::metadata(path).unwrap().nlink() > 1 {
+            self.report_inode(path);
+        }
+    }
+
+    /// The kernel side had no room for an event. It leaves the inode clean and counts the loss.
+    pub(super) fn lose(&mut self, index: usize) {
+        let lost = self.queue.remove(index);
+        match lost.change {
+            Change::Inode { id, .. } => self.kernel.clean(id),
+            Change::Lost { .. } => return self.queue.push(lost),
+            _ => {}
+        }
+        self.queue.push(event(Change::Lost { reason: LossReason::FileRingFull, count: 1 }));
+    }
+
+    // What the agent is told.
+
+    /// Everything that happened, as one batch.
+    pub(super) fn deliver(&mut self) -> &mut Self {
+        let events = std::mem::take(&mut self.queue);
+        self.deliver_these(&events)
+    }
+
+    /// Everything that happened, a batch an event.
+    pub(super) fn deliver_singly(&mut self) -> &mut Self {
+        for event in std::mem::take(&mut self.queue) {
+            self.deliver_these(&[event]);
+        }
+        self
+    }
+
+    /// Some events as one batch.
+    pub(super) fn deliver_these(&mut self, events: &[Event]) -> &mut Self {
+        for event in events {
+            println!("told {:?}", event.change);
+            self.batcher.push(event, 0);
+        }
+        // The end of time: nothing is held back.
+        let batch = self.batcher.take(u64::MAX);
+        let root = self.root.as_mut().unwrap();
+        let before = Pixels::of(root, self.strict);
+        let mut works: Vec<Work> = work_of(&batch, &[root], &Ancestors::default());
+        carry_out(root, works.remove(0), &batch, &mut self.kernel).unwrap();
+        before.compare(root);
+        self
+    }
+
+    /// One step of the scan; returns whether there is more.
+    pub(super) fn scan_step(&mut self, budget: Duration) -> bool {
+        let root = self.root.as_mut().unwrap();
+        let before = Pixels::of(root, self.strict);
+        let more = root.scan_step(budget, &mut self.kernel).unwrap();
+        before.compare(root);
+        more
+    }
+
+    /// The scan that is pending, to its end.
+    pub(super) fn scan(&mut self) -> &mut Self {
+        while self.scan_step(Duration::from_secs(1)) {}
+        self
+    }
+
+    /// A loss: heal, and scan to the end.
+    pub(super) fn heal(&mut self) -> &mut Self {
+        self.root().heal().unwrap();
+        self.scan()
+    }
+
+    /// Looks at what was put off and is due at `now`.
+    pub(super) fn look_later(&mut self, now: Instant) -> &mut Self {
+        let root = self.root.as_mut().unwrap();
+        let before = Pixels::of(root, self.strict);
+        root.apply_later(now, &mut self.kernel).unwrap();
+        before.compare(root);
+        self
+    }
+
+    /// Delivers everything, scans what is to be scanned, and looks again at what asked for it, until nothing does.
+    pub(super) fn settle(&mut self) -> &mut Self {
+        self.deliver().scan();
+        for _ in 0..100 {
+            let Some(at) = self.root().later.next() else { return self };
+            std::thread::sleep(at.saturating_duration_since(Instant::now()));
+            self.look_later(Instant::now());
+        }
+        panic!("something asks to be looked at again for ever");
+    }
+
+    // What the agent believes.
+
+    pub(super) fn row(&mut self, path: &str) -> Row {
+        let path = self.at(path);
+        let root = self.root();
+        let id = root.inventory().by_path(&path).unwrap_or_else(|| panic!("{} is not known", path.display()));
+        root.inventory().get(id).unwrap().clone()
+    }
+
+    pub(super) fn knows(&mut self, path: &str) -> bool {
+        let path = self.at(path);
+        self.root().inventory().by_path(&path).is_some()
+    }
+
+    pub(super) fn block(&mut self, path: &str) -> Block {
+        self.row(path).block
+    }
+
+    /// History as `verb path` or `renamed from -> path`, paths relative to the tree.
+    pub(super) fn history(&mut self) -> Vec<String> {
+        let tree = self.tree.clone();
+        let short = |path: &[u8]| {
+            let path = Path::new(OsStr::from_bytes(path));
+            path.strip_prefix(&tree).unwrap_or(path).display().to_string()
+        };
+        let lines = self.root().brick.history(&HistoryQuery::default()).unwrap();
+        lines
+            .into_iter()
+            .map(|(_, line)| match (line.verb, &line.from) {
+                (Verb::Renamed, Some(from)) => format!("renamed {} -> {}", short(from), short(&line.path)),
+                (verb, _) => format!("{verb:?} {}", short(&line.path)).to_lowercase(),
+            })
+            .collect()
+    }
+
+    /// What is on disk, by path.
+    fn disk(&self) -> BTreeMap<PathBuf, Seen> {
+        let mut found = BTreeMap::new();
+        let mut todo = vec![self.tree.clone()];
+        while let Some(path) = todo.pop() {
+            let meta = fs::symlink_metadata(&path).unwrap();
+            let file_type = if meta.is_dir() {
+                FileType::Directory
+            } else if meta.is_symlink() {
+                FileType::Symlink
+            } else {
+                FileType::File
+            };
+            if meta.is_dir() {
+                todo.extend(fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
+            }
+            let mtime_ns = meta.mtime() * 1_000_000_000 + meta.mtime_nsec();
+            // The size of a directory is the file system's own affair.
+            let size = if meta.is_dir() { 0 } else { meta.size() };
+            found.insert(
+                path,
+                Seen { file_type, mode: meta.mode() & 0o7777, ino: meta.ino(), mtime_ns, size },
+            );
+        }
+        found
+    }
+
+    /// The brick is the tree, and everything about it is verified.
+    pub(super) fn check(&mut self) -> &mut Self {
+        self.check_except(&[])
+    }
+
+    /// The brick is the tree, and everything but these paths is verified.
+    pub(super) fn check_except(&mut self, unverified: &[&str]) -> &mut Self {
+        let disk = self.disk();
+        let unverified: BTreeSet<PathBuf> = unverified.iter().map(|path| self.at(path)).collect();
+        let root = self.root.as_ref().unwrap();
+        let inventory = root.inventory();
+        let rows: BTreeMap<PathBuf, &Row> =
+            inventory.rows().map(|row| (inventory.path(row.id), row)).collect();
+        assert_eq!(rows.len(), inventory.len(), "two artifacts of one path");
+        let seen: BTreeMap<PathBuf, Seen> = rows
+            .iter()
+            .map(|(path, row)| {
+                let meta = &row.meta;
+                let size = if meta.file_type == FileType::Directory { 0 } else { meta.size };
+                let (mode, ino, mtime_ns) = (meta.mode, meta.ino, meta.mtime_ns);
+                (path.clone(), Seen { file_type: meta.file_type, mode, ino, mtime_ns, size })
+            })
+            .collect();
+        assert_same(&seen, &disk);
+        let found: BTreeSet<PathBuf> =
+            rows.iter().filter(|(_, row)| row.unverified.is_some()).map(|(path, _)| path.clone()).collect();
+        assert_eq!(found, unverified, "unverified");
+        assert_eq!(inventory.unverified(), unverified.len() as u64);
+
+        let blocks = inventory.rows().map(|row| (row.block, row.id));
+        assert_eq!(
+            Layout::from_blocks(root.layout.order(), root.layout.cap(), blocks).unwrap(),
+            root.layout,
+            "the layout is not that of the rows"
+        );
+        let mut believed: Vec<Row> = inventory.rows().cloned().collect();
+        believed.sort_by_key(|row| row.id);
+        assert_eq!(root.brick.rows().unwrap(), believed, "the catalog is not the inventory");
+        if self.kernel.room.is_none() {
+            let inodes: BTreeSet<InodeId> =
+                inventory.rows().map(crate::artifact::inventory::inode_of).collect();
+            assert_eq!(self.kernel.all(), inodes, "watched inodes");
+        }
+
+        let brick = Brick::open(&self.brick_path()).unwrap();
+        let report = brick.verify().unwrap();
+        assert!(report.is_ok(), "{:#?}", report.findings);
+        for (path, row) in &rows {
+            let contents = match row.meta.file_type {
+                FileType::File => fs::read(path).unwrap(),
+                FileType::Symlink => fs::read_link(path).unwrap().as_os_str().as_bytes().to_vec(),
+                _ => continue,
+            };
+            if row.unverified.is_some() || row.redacted {
+                assert!(brick.extract(path.as_os_str().as_bytes()).is_err());
+            } else if row.exact {
+                let extracted = brick.extract(path.as_os_str().as_bytes());
+                assert!(extracted.unwrap() == contents, "contents of {}", path.display());
+            } else {
+                assert_eq!(row.len, contents.len() as u64, "length of {}", path.display());
+                assert_eq!(*blake3::hash(&contents).as_bytes(), row.content_hash, "{}", path.display());
+            }
+        }
+        self
+    }
+}
+
+fn event(change: Change) -> Event {
+    Event { at_ns: 1, change, writer: None }
+}
+
+fn assert_same(believed: &BTreeMap<PathBuf, Seen>, disk: &BTreeMap<PathBuf, Seen>) {
+    let mut wrong = Vec::new();
+    for path in believed.keys().chain(disk.keys()).collect::<BTreeSet<_>>() {
+        let (believed, disk) = (believed.get(path), disk.get(path));
+        if believed != disk {
+            wrong.push(format!("{}:\n  believed {believed:?}\n  on disk  {disk:?}", path.display()));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// The brick before something was applied to it.
+struct Pixels {
+    rows: HashMap<ArtifactId, Row>,
+    cells: Vec<u8>,
+    on: bool,
+}
+
+impl Pixels {
+    fn of(root: &Root, on: bool) -> Self {
+        if !on {
+            return Self { rows: HashMap::new(), cells: Vec::new(), on };
+        }
+        let rows = root.brick.rows().unwrap().into_iter().map(|row| (row.id, row)).collect();
+        Self { rows, cells: root.brick.cells(0, root.brick.used_end()), on }
+    }
+
+    /// Nobody moved whose size class stayed, and no cell changed of an artifact that did not.
+    fn compare(&self, root: &Root) {
+        if !self.on {
+            return;
+        }
+        let now = root.brick.cells(0, root.brick.used_end());
+        for row in root.brick.rows().unwrap() {
+            let Some(old) = self.rows.get(&row.id) else { continue };
+            if old.block != row.block {
+                assert_ne!(
+                    old.block.k,
+                    k_for_len(row.len, root.layout.cap()),
+                    "moved without need: {old:?} to {row:?}"
+                );
+            } else if old.content_hash == row.content_hash
+                && old.unverified.is_none()
+                && row.unverified.is_none()
+            {
+                let (start, end) = (row.block.start as usize, row.block.end() as usize);
+                assert!(self.cells[start..end] == now[start..end], "cells changed of {row:?}");
+            }
+        }
+    }
+}

@@ -1,0 +1,21 @@
+//! SFD keeps a live, explorable picture of a Linux host.
+//!
+//! The folders are the pipeline, in the order data flows; one type crosses each arrow:
+//!
+//! ```text
+//! collect/   ring bytes -> Event      the only place with aya
+//! batch/     Event      -> Batch      per path, keeps the last state, bounded
+//! artifact/  Batch      -> Artifact   stat + read + hash; unchanged ones stop here
+//! fold/      Artifact   -> FoldPlan   layout and the affected Hilbert intervals; pure
+//! brick/     FoldPlan   -> bytes      V2BR file, catalog, crash safety
+//! agent      wires them together
+//! cli/       the commands
+//! ```
+
+pub mod agent;
+pub mod artifact;
+pub mod batch;
+pub mod brick;
+pub mod cli;
+pub mod collect;
+pub mod fold;
