@@ -1,0 +1,76 @@
+//! `sfd extract`.
+
+use std::io::Write;
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+
+use clap::Args;
+use serde_json::json;
+
+use super::out::printable;
+use super::{CliError, Exit, Out};
+use crate::brick::{Brick, ExtractError};
+
+/// Gets the exact bytes of one artifact back out of a brick.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Exit code 1 when the brick does not hold the exact bytes: a digest, a redacted or an unverified artifact.\n\n\
+    Example:\n  sudo sfd extract /var/lib/sfd/bricks/etc.brick /etc/hosts"
+)]
+pub(super) struct ExtractArgs {
+    /// A sealed or live brick
+    brick: PathBuf,
+    /// The artifact's path, as `sfd inspect` shows it
+    path: PathBuf,
+    /// Write to this file instead of standard output
+    #[arg(long, short, value_name = "FILE")]
+    output: Option<PathBuf>,
+}
+
+pub(super) fn run(args: &ExtractArgs, out: Out) -> Result<Exit, CliError> {
+    if out.json && args.output.is_none() {
+        return Err(CliError::usage(
+            "--json needs --output FILE: standard output cannot hold both bytes and JSON",
+        ));
+    }
+    let brick = Brick::open(&args.brick)?;
+    let bytes = match brick.extract(args.path.as_os_str().as_bytes()) {
+        Ok(bytes) => bytes,
+        Err(ExtractError::Brick(error)) => return Err(error.into()),
+        Err(why) => {
+            if out.json {
+                out.json_line(&json!({ "path": args.path.to_string_lossy(), "extracted": false, "why": why.to_string() }))?;
+            }
+            return Err(CliError::no(why));
+        }
+    };
+    match &args.output {
+        None => out.write(|out| out.write_all(&bytes))?,
+        Some(path) => {
+            write_whole(path, &bytes).map_err(|error| CliError::path(path, &error))?;
+            if out.json {
+                out.json_line(
+                    &json!({ "path": args.path.to_string_lossy(), "extracted": true, "bytes": bytes.len() }),
+                )?;
+            } else if !out.quiet {
+                eprintln!(
+                    "{} bytes of {} written to {}",
+                    bytes.len(),
+                    printable(&args.path.to_string_lossy()),
+                    path.display()
+                );
+            }
+        }
+    }
+    Ok(Exit::Done)
+}
+
+/// Writes a file that is there whole or not at all; 0600, because contents of /etc are private.
+fn write_whole(path: &std::path::Path, bytes: &[u8]) -> std::io::Result<()> {
+    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(std::path::Path::new("."));
+    let mut file = tempfile::NamedTempFile::new_in(dir)?;
+    file.write_all(bytes)?;
+    file.as_file().sync_all()?;
+    file.persist(path).map_err(|error| error.error)?;
+    Ok(())
+}

@@ -1,0 +1,194 @@
+//! `sfd log`: history from the catalogs.
+
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use base64::Engine;
+use clap::Args;
+use jiff::{SignedDuration, Span, Timestamp, Zoned};
+use serde_json::json;
+
+use super::out::{human_time, printable};
+use super::{CliError, Exit, Out, State};
+use crate::brick::{Catalog, HistoryQuery, HistoryRow, Verb};
+
+/// How often `-f` looks for new rows: well below what a person notices, and one cheap query a catalog.
+const FOLLOW_EVERY: Duration = Duration::from_millis(200);
+
+/// Shows what changed, when, and by whom.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  sudo sfd log /etc/ssh --since 1h\n  sudo sfd log -f --who apt\n  sudo sfd log --json --since 2026-11-01"
+)]
+pub(super) struct LogArgs {
+    /// Only this path and what is below it
+    path: Option<PathBuf>,
+    /// Only since then: a duration such as 90s, 1h, 2d, or a date and time
+    #[arg(long, value_name = "WHEN")]
+    since: Option<String>,
+    /// Only changes by a process of this name
+    #[arg(long, value_name = "COMM")]
+    who: Option<String>,
+    /// Only the last N
+    #[arg(long, short = 'n', value_name = "N", default_value_t = 1000)]
+    limit: u32,
+    /// Go on showing changes as they happen
+    #[arg(long, short)]
+    follow: bool,
+    #[command(flatten)]
+    state: State,
+}
+
+/// The catalogs of a state directory, each with the path of its brick.
+pub(super) fn catalogs(state: &Path) -> Result<Vec<(PathBuf, Catalog)>, CliError> {
+    let bricks = state.join("bricks");
+    let entries = match std::fs::read_dir(&bricks) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(CliError::path(&bricks, &error)),
+    };
+    let mut found = Vec::new();
+    for entry in entries {
+        let path = entry.map_err(|error| CliError::path(&bricks, &error))?.path();
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        if let Some(name) = name.strip_suffix(".catalog.sqlite") {
+            let brick = bricks.join(format!("{name}.brick"));
+            found.push((brick, Catalog::open_read_only(&path)?));
+        }
+    }
+    found.sort_by(|a, b| a.0.cmp(&b.0));
+    Ok(found)
+}
+
+pub(super) fn run(args: &LogArgs, out: Out) -> Result<Exit, CliError> {
+    let state = args.state.path()?;
+    let catalogs = catalogs(&state)?;
+    if catalogs.is_empty() {
+        return Err(CliError::no(format!(
+            "{}: no bricks yet; start with: sudo sfd run --watch /etc,/proc",
+            state.display()
+        )));
+    }
+    let since_ns = args.since.as_deref().map(parse_since).transpose()?;
+    let path = match &args.path {
+        // The path may be gone by now, so it is made absolute without looking at it.
+        Some(path) => Some(std::path::absolute(path).map_err(|error| CliError::path(path, &error))?),
+        None => None,
+    };
+    let query = HistoryQuery {
+        path: path.map(|path| path.into_os_string().into_vec()),
+        since_ns,
+        comm: args.who.clone(),
+        after_id: None,
+        limit: Some(args.limit),
+    };
+    // Where each catalog's history ends is noted first: what comes in between is shown by the following, once.
+    let mut ends = Vec::with_capacity(catalogs.len());
+    for (_, catalog) in &catalogs {
+        let newest = HistoryQuery { limit: Some(1), ..HistoryQuery::default() };
+        ends.push(catalog.history(&newest)?.last().map_or(0, |(id, _)| *id));
+    }
+    let mut rows = Vec::new();
+    for ((_, catalog), end) in catalogs.iter().zip(&ends) {
+        let found = catalog.history(&query)?;
+        rows.extend(found.into_iter().filter(|(id, _)| id <= end || !args.follow).map(|(_, row)| row));
+    }
+    rows.sort_by_key(|row| row.at_ns);
+    // Several catalogs gave up to `limit` rows each; what was asked for is the last of all of them.
+    let skip = rows.len().saturating_sub(args.limit as usize);
+    for row in rows.iter().skip(skip) {
+        print(row, out)?;
+    }
+    if !args.follow {
+        return Ok(Exit::Done);
+    }
+    loop {
+        std::thread::sleep(FOLLOW_EVERY);
+        let mut rows = Vec::new();
+        for ((_, catalog), end) in catalogs.iter().zip(&mut ends) {
+            let news = HistoryQuery { after_id: Some(*end), limit: None, since_ns: None, ..query.clone() };
+            for (id, row) in catalog.history(&news)? {
+                *end = (*end).max(id);
+                rows.push(row);
+            }
+        }
+        rows.sort_by_key(|row| row.at_ns);
+        for row in &rows {
+            print(row, out)?;
+        }
+    }
+}
+
+fn print(row: &HistoryRow, out: Out) -> Result<(), CliError> {
+    let path = String::from_utf8_lossy(&row.path);
+    let from = row.from.as_ref().map(|from| String::from_utf8_lossy(from));
+    if out.json {
+        let mut value = json!({
+            "at": Timestamp::from_nanosecond(i128::from(row.at_ns)).map(|at| at.to_string()).unwrap_or_default(),
+            "at_ns": row.at_ns,
+            "path": path,
+            "verb": row.verb,
+            "detail": row.detail,
+            "writers": row.writers,
+            "kind": row.kind,
+            "risk": row.risk,
+        });
+        if std::str::from_utf8(&row.path).is_err() {
+            value["path_bytes"] = base64::engine::general_purpose::STANDARD.encode(&row.path).into();
+        }
+        if let Some(from) = from {
+            value["from"] = from.into();
+        }
+        return out.json_line(&value);
+    }
+    let verb = match row.verb {
+        Verb::Created => "created",
+        Verb::Modified => "modified",
+        Verb::Attributes => "attributes",
+        Verb::Renamed => "renamed",
+        Verb::Deleted => "deleted",
+    };
+    let who: Vec<String> =
+        row.writers.iter().map(|w| format!("{}[{}] uid {}", printable(&w.comm), w.pid, w.uid)).collect();
+    let who = if who.is_empty() { "unknown".to_owned() } else { who.join(", ") };
+    let from = from.map(|from| format!(" (was {})", printable(&from))).unwrap_or_default();
+    let detail = if row.detail.is_empty() { String::new() } else { format!(": {}", printable(&row.detail)) };
+    out.line(format!("{}  {verb:<10} {}{from}{detail}  by {who}", human_time(row.at_ns), printable(&path)))
+}
+
+/// `1h`, `2 days`, or a point in time.
+fn parse_since(text: &str) -> Result<i64, CliError> {
+    let wrong = || {
+        CliError::usage(format!(
+            "--since {text}: neither a duration such as 90s, 1h, 2d nor a date such as 2026-11-01 or 2026-11-01T12:00"
+        ))
+    };
+    let at = if let Ok(span) = text.parse::<Span>() {
+        Zoned::now().checked_sub(span.abs()).map_err(|_| wrong())?.timestamp()
+    } else if let Ok(duration) = text.parse::<SignedDuration>() {
+        Timestamp::now().checked_sub(duration.abs()).map_err(|_| wrong())?
+    } else if let Ok(at) = text.parse::<Timestamp>() {
+        at
+    } else {
+        let civil: jiff::civil::DateTime = text.parse().map_err(|_| wrong())?;
+        civil.to_zoned(jiff::tz::TimeZone::system()).map_err(|_| wrong())?.timestamp()
+    };
+    i64::try_from(at.as_nanosecond()).map_err(|_| wrong())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn since_takes_durations_and_dates() {
+        let now = i64::try_from(Timestamp::now().as_nanosecond()).unwrap();
+        let hour = parse_since("1h").unwrap();
+        assert!((now - hour - 3_600_000_000_000).abs() < 60_000_000_000);
+        assert!(parse_since("2d").unwrap() < hour);
+        assert!(parse_since("2026-01-01").unwrap() < parse_since("2026-01-01T12:00").unwrap());
+        assert_eq!(parse_since("2026-01-01T00:00:00Z").unwrap(), 1_767_225_600_000_000_000);
+        assert!(parse_since("yesterday-ish").is_err());
+    }
+}

@@ -1,0 +1,176 @@
+//! The commands. They print; the stages below never do.
+
+#![forbid(unsafe_code)]
+
+mod config;
+mod doctor;
+mod error;
+mod events;
+mod extract;
+mod fold;
+mod inspect;
+mod log;
+mod out;
+mod run;
+mod status;
+mod verify;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+pub use config::{Config, KEYS};
+pub use error::{CliError, Exit};
+use out::Out;
+
+/// Keeps a live, explorable picture of a Linux host: what changed, when, who did it, what is it.
+#[derive(Debug, Parser)]
+#[command(name = "sfd", version, max_term_width = 100, arg_required_else_help = true)]
+#[command(
+    after_help = "Exit codes: 0 done, 1 the answer is no, 2 usage, 3 not permitted, 4 input/output, 130 interrupted.\n\n\
+    Start with:  sudo sfd run --watch /etc,/proc"
+)]
+struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Options of every command.
+#[derive(Clone, Debug, Args)]
+struct Global {
+    /// Print one JSON document, or JSON lines, on standard output and nothing else
+    #[arg(long, global = true)]
+    json: bool,
+    /// Say only what was asked for
+    #[arg(long, short, global = true)]
+    quiet: bool,
+    /// What to log on standard error: error, warn, info, debug, trace, or a filter such as sfd::collect=debug
+    #[arg(long, global = true, value_name = "FILTER", env = "SFD_LOG")]
+    log: Option<String>,
+    /// How to log
+    #[arg(long, global = true, value_enum, default_value = "text", env = "SFD_LOG_FORMAT")]
+    log_format: LogFormat,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum LogFormat {
+    Text,
+    Json,
+}
+
+/// Where a command finds the state of a daemon.
+#[derive(Clone, Debug, Args)]
+struct State {
+    /// State directory [default: /var/lib/sfd, or $XDG_STATE_HOME/sfd when not root]
+    #[arg(long, value_name = "DIR", env = "SFD_STATE")]
+    state: Option<PathBuf>,
+}
+
+impl State {
+    fn path(&self) -> Result<PathBuf, CliError> {
+        self.state.clone().or_else(crate::agent::StateDir::default_path).ok_or_else(|| {
+            CliError::usage("neither $XDG_STATE_HOME nor $HOME is an absolute path; name the state directory with --state")
+        })
+    }
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Watch directories and keep a live brick of each
+    Run(run::RunArgs),
+    /// Fold files and directories into one sealed brick
+    Fold(fold::FoldArgs),
+    /// Show a brick's header and artifacts
+    Inspect(inspect::InspectArgs),
+    /// Get the exact bytes of one artifact back out of a brick
+    Extract(extract::ExtractArgs),
+    /// Check a brick: header, Merkle tree, index, layout
+    Verify(verify::VerifyArgs),
+    /// Show what the daemon is doing
+    Status(status::StatusArgs),
+    /// Show what changed, when, and by whom
+    Log(log::LogArgs),
+    /// Show the raw event stream of the daemon, for debugging
+    Events(events::EventsArgs),
+    /// Check what works here, what is lost where it does not, and how to mend it
+    Doctor(doctor::DoctorArgs),
+}
+
+/// Runs the command line `args` (the program's name first) and returns its exit code.
+pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // clap's own codes: 0 for --help and --version, 2 for usage.
+            let code = if error.use_stderr() { Exit::Usage } else { Exit::Done };
+            let _ = error.print();
+            return code.into();
+        }
+    };
+    if let Err(error) = init_log(&cli.global, matches!(cli.command, Command::Run(_))) {
+        eprintln!("sfd: {error}");
+        return Exit::Usage.into();
+    }
+    let out = Out::new(cli.global.json, cli.global.quiet);
+    let result = match cli.command {
+        Command::Run(args) => run::run(&args, out),
+        Command::Fold(args) => fold::run(&args, out),
+        Command::Inspect(args) => inspect::run(&args, out),
+        Command::Extract(args) => extract::run(&args, out),
+        Command::Verify(args) => verify::run(&args, out),
+        Command::Status(args) => status::run(&args, out),
+        Command::Log(args) => log::run(&args, out),
+        Command::Events(args) => events::run(&args, out),
+        Command::Doctor(args) => doctor::run(&args, out),
+    };
+    match result {
+        Ok(exit) => exit.into(),
+        // `sfd inspect x | head`: the reader has seen enough.
+        Err(error) if error.is_broken_pipe() => Exit::Done.into(),
+        Err(error) => {
+            eprintln!("sfd: {error}");
+            error.exit.into()
+        }
+    }
+}
+
+/// Logs go to standard error; the daemon says a little, the other commands only warn.
+fn init_log(global: &Global, daemon: bool) -> Result<(), String> {
+    use tracing_subscriber::EnvFilter;
+    let default = if daemon && !global.quiet { "info" } else { "warn" };
+    let filter = global.log.as_deref().unwrap_or(default);
+    let filter = EnvFilter::try_new(filter).map_err(|error| format!("--log {filter}: {error}"))?;
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let done = match global.log_format {
+        LogFormat::Text => {
+            let ansi = std::io::IsTerminal::is_terminal(&std::io::stderr());
+            builder.with_ansi(ansi).with_target(false).try_init()
+        }
+        LogFormat::Json => builder.json().try_init(),
+    };
+    // A second call in one process (tests) keeps the first subscriber.
+    drop(done);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn usage_errors_have_code_2() {
+        assert_eq!(main(["sfd", "no-such-command"].map(OsString::from)), Exit::Usage.into());
+        assert_eq!(main(["sfd", "--version"].map(OsString::from)), Exit::Done.into());
+    }
+}

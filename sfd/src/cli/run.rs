@@ -1,0 +1,366 @@
+//! `sfd run`: the daemon.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Args;
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::json;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::oneshot;
+use toml::Value;
+
+use super::config::{Config, Layers};
+use super::out::{human_bytes, human_count, printable};
+use super::{CliError, Exit, Out};
+use crate::agent::{Agent, AgentConfig, Shared, Status, StatusSource, brick_names};
+use crate::brick::{LiveBrick, SealOptions};
+use crate::collect::{HookState, Rung, Source};
+
+/// How often the progress bar moves, and how often the end of the baseline is looked for.
+const PROGRESS_EVERY: Duration = Duration::from_millis(100);
+
+/// Watches directories and keeps a live brick of each.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  sudo sfd run --watch /etc,/proc\n  \
+    sfd run --watch ~/project --exclude '**/target/**'    not root: inotify instead of eBPF\n  \
+    sudo sfd run --watch /usr/bin --once                  baseline, seal, exit\n\n\
+    Signals: SIGTERM (exit 0) and SIGINT (exit 130) flush, sync and end; SIGHUP reads the configuration again.")]
+pub(super) struct RunArgs {
+    /// Directories to watch; /proc is watched as projections
+    #[arg(long, value_delimiter = ',', value_name = "DIR,...")]
+    watch: Vec<PathBuf>,
+    /// State directory [default: /var/lib/sfd, or $XDG_STATE_HOME/sfd when not root]
+    #[arg(long, value_name = "DIR")]
+    state: Option<PathBuf>,
+    /// Configuration file, read after /etc/sfd/sfd.toml
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Who reports changes [default: auto]
+    #[arg(long, value_enum)]
+    source: Option<Source>,
+    /// Leave out what matches this glob of absolute paths; may be repeated
+    #[arg(long, value_name = "GLOB")]
+    exclude: Vec<String>,
+    /// Redact what matches this glob too; may be repeated
+    #[arg(long, value_name = "GLOB")]
+    redact: Vec<String>,
+    /// Keep secrets readable in the bricks (needs root)
+    #[arg(long, conflicts_with = "redact")]
+    no_redact: bool,
+    /// Make the baseline, seal each brick as NAME.sealed.brick beside the live one, and exit
+    #[arg(long)]
+    once: bool,
+    /// Print the effective configuration, with where each value came from, and exit
+    #[arg(long)]
+    print_config: bool,
+}
+
+/// Why the agent was told to stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stop {
+    Terminate,
+    Interrupt,
+    Reload,
+}
+
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    reload: Signal,
+}
+
+impl Signals {
+    fn new() -> Result<Self, CliError> {
+        let listen = |kind| signal(kind).map_err(|error| CliError::io("signals", &error));
+        Ok(Self {
+            terminate: listen(SignalKind::terminate())?,
+            interrupt: listen(SignalKind::interrupt())?,
+            reload: listen(SignalKind::hangup())?,
+        })
+    }
+
+    async fn next(&mut self) -> Stop {
+        tokio::select! {
+            _ = self.terminate.recv() => Stop::Terminate,
+            _ = self.interrupt.recv() => Stop::Interrupt,
+            _ = self.reload.recv() => Stop::Reload,
+        }
+    }
+}
+
+pub(super) fn run(args: &RunArgs, out: Out) -> Result<Exit, CliError> {
+    let layers = layers(args)?;
+    let mut config = layers.config()?;
+    if args.print_config {
+        if out.json {
+            out.json_line(&config)?;
+        } else {
+            out.write(|out| write!(out, "{}", layers.print()))?;
+        }
+        return Ok(Exit::Done);
+    }
+    if config.watch.is_empty() {
+        return Err(CliError::usage("nothing to watch; try: sudo sfd run --watch /etc,/proc"));
+    }
+    check_redaction(config.redact)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(|error| CliError::io("tokio runtime", &error))?;
+    runtime.block_on(async {
+        let mut signals = Signals::new()?;
+        loop {
+            let mut next = None;
+            // A broken configuration must not disturb a running daemon: it is refused before anything is stopped.
+            let mut accept = |stop| match stop {
+                Stop::Terminate | Stop::Interrupt => true,
+                Stop::Reload => match reread(args) {
+                    Ok(new) => {
+                        tracing::info!("configuration read again");
+                        next = Some(new);
+                        true
+                    }
+                    Err(error) => {
+                        tracing::error!(%error, "keeping the old configuration");
+                        false
+                    }
+                },
+            };
+            match serve(config.agent()?, args.once, &mut signals, &mut accept, out).await? {
+                // Also when the worker ended without an error and nobody asked for it: nothing is left to serve.
+                None | Some(Stop::Terminate) => return Ok(Exit::Done),
+                Some(Stop::Interrupt) => return Ok(Exit::Interrupted),
+                Some(Stop::Reload) => config = next.unwrap_or(config),
+            }
+        }
+    })
+}
+
+/// The configuration as it is now, checked as at the start.
+fn reread(args: &RunArgs) -> Result<Config, CliError> {
+    let config = layers(args)?.config()?;
+    check_redaction(config.redact)?;
+    config.agent()?;
+    Ok(config)
+}
+
+/// The configuration that the command line asks for.
+fn layers(args: &RunArgs) -> Result<Layers, CliError> {
+    let mut layers = Layers::load(args.config.as_deref(), |name| std::env::var(name).ok())?;
+    let text = |path: &PathBuf, flag: &str| match path.to_str() {
+        Some(text) => Ok(Value::String(text.to_owned())),
+        None => Err(CliError::usage(format!(
+            "{flag} {}: a path that is not UTF-8 cannot be watched by name; watch a directory above it",
+            path.display()
+        ))),
+    };
+    if !args.watch.is_empty() {
+        let watch = args.watch.iter().map(|path| text(path, "--watch")).collect::<Result<Vec<_>, _>>()?;
+        layers.set("watch", Value::Array(watch), "--watch".into());
+    }
+    if let Some(state) = &args.state {
+        layers.set("state", text(state, "--state")?, "--state".into());
+    }
+    if let Some(source) = args.source {
+        layers.set("source", Value::String(source.name().to_owned()), "--source".into());
+    }
+    if !args.exclude.is_empty() {
+        layers.set("exclude", Value::from(args.exclude.clone()), "--exclude".into());
+    }
+    if !args.redact.is_empty() {
+        layers.set("redact_also", Value::from(args.redact.clone()), "--redact".into());
+    }
+    if args.no_redact {
+        layers.set("redact", Value::Boolean(false), "--no-redact".into());
+    }
+    Ok(layers)
+}
+
+fn check_redaction(redact: bool) -> Result<(), CliError> {
+    if redact {
+        return Ok(());
+    }
+    if !rustix::process::geteuid().is_root() {
+        let error = std::io::Error::from(std::io::ErrorKind::PermissionDenied);
+        return Err(CliError::io("--no-redact needs root", &error));
+    }
+    tracing::warn!("redaction is off: passwords and private keys can be read from the bricks");
+    Ok(())
+}
+
+/// Runs one agent until a signal, or until it is done. Returns the signal.
+async fn serve(
+    config: AgentConfig,
+    once: bool,
+    signals: &mut Signals,
+    accept: &mut dyn FnMut(Stop) -> bool,
+    out: Out,
+) -> Result<Option<Stop>, CliError> {
+    // Reading and attaching block; signals must not wait for them, so Ctrl-C works from the first moment.
+    let names = brick_names(&config.roots);
+    let state = config.state.clone();
+    let agent = tokio::task::spawn_blocking(move || Agent::start(config))
+        .await
+        .map_err(|error| CliError::io("agent", &std::io::Error::other(error)))??;
+    let status = agent.status();
+    announce(&status(), out)?;
+    let (tell, told) = oneshot::channel();
+    let progress =
+        tokio::spawn(progress(agent.shared(), Arc::clone(&status), out, names.clone(), state.clone()));
+    let mut running = tokio::spawn(agent.run(
+        async move {
+            let _ = told.await;
+        },
+        once,
+    ));
+    let ended = |result: Result<Result<(), crate::agent::AgentError>, tokio::task::JoinError>| match result {
+        Ok(result) => result.map_err(CliError::from),
+        Err(error) => Err(CliError::io("agent", &std::io::Error::other(error))),
+    };
+    let stop = loop {
+        tokio::select! {
+            result = &mut running => {
+                progress.abort();
+                ended(result)?;
+                break None;
+            }
+            stop = signals.next() => {
+                if !accept(stop) {
+                    continue;
+                }
+                progress.abort();
+                let _ = tell.send(());
+                ended(running.await)?;
+                break Some(stop);
+            }
+        }
+    };
+    if once && stop.is_none() {
+        seal(&state, &names, out)?;
+    }
+    if out.json {
+        out.json_line(&json!({ "event": "stopped" }))?;
+    }
+    Ok(stop)
+}
+
+/// The first line: how changes are seen, what is lost on that rung, and how to get more.
+fn announce(status: &Status, out: Out) -> Result<(), CliError> {
+    if out.json {
+        return out.json_line(&json!({ "event": "started", "status": status }));
+    }
+    let working = status
+        .hooks
+        .iter()
+        .filter(|hook| matches!(hook.state, HookState::Attached | HookState::Verified))
+        .count();
+    let how = match status.rung {
+        Rung::Bpf => format!("eBPF, {working} of {} hooks", status.hooks.len()),
+        Rung::Inotify => "inotify".to_owned(),
+        Rung::Scan => "timed scans only".to_owned(),
+    };
+    let mut line = format!("sfd {}: seeing changes through {how}", status.version);
+    for why in &status.why {
+        line.push_str("; ");
+        line.push_str(why);
+    }
+    let missing: Vec<&str> = status
+        .hooks
+        .iter()
+        .filter(|hook| !matches!(hook.state, HookState::Attached | HookState::Verified))
+        .map(|hook| hook.name.rsplit('/').next().unwrap_or(&hook.name))
+        .collect();
+    if !missing.is_empty() {
+        line.extend(["; without ", &missing.join(", "), " (sfd doctor says what that costs)"]);
+    }
+    out.line(line)
+}
+
+/// Shows how the baseline goes, then says that the picture is live.
+async fn progress(shared: Arc<Shared>, status: StatusSource, out: Out, names: Vec<String>, state: PathBuf) {
+    let started = std::time::Instant::now();
+    let bar = if out.shows_progress() && !out.json { ProgressBar::new(0) } else { ProgressBar::hidden() };
+    let style = ProgressStyle::with_template("{msg} {wide_bar} {human_pos}/{human_len} {eta}");
+    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+    loop {
+        tokio::time::sleep(PROGRESS_EVERY).await;
+        if let Some((root, found)) = shared.walk() {
+            bar.set_message(format!("finding {}", printable(&root.to_string_lossy())));
+            bar.set_position(found);
+        }
+        let roots = shared.roots();
+        let scans: Vec<(u64, u64)> = roots.iter().filter_map(|root| root.scanning).collect();
+        if let Some(root) = roots.iter().find(|root| root.scanning.is_some()) {
+            bar.set_message(format!("reading {}", printable(&root.path)));
+            bar.set_length(scans.iter().map(|scan| scan.1).sum());
+            bar.set_position(scans.iter().map(|scan| scan.0).sum());
+        }
+        let status = status();
+        if status.baseline_done {
+            bar.finish_and_clear();
+            // Standard output gone: the daemon's work does not depend on it.
+            let _ = live(&status, out, &names, &state, started.elapsed());
+            return;
+        }
+    }
+}
+
+fn live(
+    status: &Status,
+    out: Out,
+    names: &[String],
+    state: &std::path::Path,
+    took: Duration,
+) -> Result<(), CliError> {
+    if out.json {
+        return out
+            .json_line(&json!({ "event": "live", "baseline_s": took.as_secs_f64(), "status": status }));
+    }
+    if out.quiet {
+        return Ok(());
+    }
+    out.write(|out| {
+        for (root, name) in status.roots.iter().zip(names) {
+            let side = 1_u64 << root.order;
+            writeln!(
+                out,
+                "  {:<12} {:>9} artifacts, {:>9} in use, {side}x{side} pixels: {}",
+                printable(&root.path),
+                human_count(root.artifacts),
+                human_bytes(root.cells_used),
+                state.join("bricks").join(format!("{name}.brick")).display(),
+            )?;
+            if let Some(error) = &root.error {
+                writeln!(out, "  {:<12} {}", "", printable(error))?;
+            }
+            if root.unverified > 0 {
+                writeln!(
+                    out,
+                    "  {:<12} {:>9} of them unverified: sfd inspect says which and why",
+                    "",
+                    human_count(root.unverified)
+                )?;
+            }
+        }
+        writeln!(out, "live after {:.1} s; see what changes with: sfd log -f", took.as_secs_f64())
+    })
+}
+
+/// Seals every live brick beside itself.
+fn seal(state: &std::path::Path, names: &[String], out: Out) -> Result<(), CliError> {
+    let bricks = state.join("bricks");
+    for name in names {
+        let (live, _, _) = LiveBrick::open(&bricks, name)?;
+        let target = bricks.join(format!("{name}.sealed.brick"));
+        live.seal(&target, SealOptions::default())?;
+        if out.json {
+            out.json_line(&json!({ "event": "sealed", "brick": target }))?;
+        } else {
+            out.line(format!("sealed {}", target.display()))?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,175 @@
+//! `sfd status`.
+
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::time::Duration;
+
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::out::{human_bytes, human_count, human_time, printable};
+use super::{CliError, Exit, Out, State};
+use crate::agent::{Request, StateDir};
+
+/// A daemon answers at once, whatever it is doing; longer means that it hangs.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Shows what the daemon is doing.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Exit code 1 when no daemon runs.\n\nExample:\n  sudo sfd status --json | jq .roots[].unverified"
+)]
+pub(super) struct StatusArgs {
+    #[command(flatten)]
+    state: State,
+}
+
+/// Connects to the daemon of a state directory; `None` when none runs.
+pub(super) fn connect(state: &Path, request: Request) -> Result<Option<UnixStream>, CliError> {
+    let socket = StateDir::socket(state);
+    let failed = |error: std::io::Error| CliError::path(&socket, &error);
+    let mut stream = match UnixStream::connect(&socket) {
+        Ok(stream) => stream,
+        Err(error)
+            if matches!(
+                error.kind(),
+                std::io::ErrorKind::NotFound | std::io::ErrorKind::ConnectionRefused
+            ) =>
+        {
+            return Ok(None);
+        }
+        Err(error) => return Err(failed(error)),
+    };
+    let line = serde_json::to_string(&request).map_err(|error| failed(error.into()))?;
+    stream.write_all(format!("{line}\n").as_bytes()).map_err(failed)?;
+    Ok(Some(stream))
+}
+
+pub(super) fn run(args: &StatusArgs, out: Out) -> Result<Exit, CliError> {
+    let state = args.state.path()?;
+    let Some(mut stream) = connect(&state, Request::Status)? else {
+        let bricks = bricks_of(&state)?;
+        if out.json {
+            out.json_line(&json!({ "running": false, "state": state, "bricks": bricks }))?;
+        } else {
+            out.write(|out| {
+                writeln!(out, "no daemon runs on {}", state.display())?;
+                for brick in &bricks {
+                    writeln!(
+                        out,
+                        "  {} of {}, {} artifacts, {} unverified",
+                        brick["brick"], brick["root"], brick["artifacts"], brick["unverified"]
+                    )?;
+                }
+                Ok(())
+            })?;
+        }
+        return Ok(Exit::No);
+    };
+    let failed = |error: std::io::Error| CliError::io("daemon", &error);
+    stream.set_read_timeout(Some(ANSWER_TIMEOUT)).map_err(failed)?;
+    let mut text = String::new();
+    stream.read_to_string(&mut text).map_err(failed)?;
+    let mut status: Value = serde_json::from_str(&text).map_err(|error| failed(error.into()))?;
+    if let Some(status) = status.as_object_mut() {
+        status.insert("running".into(), Value::Bool(true));
+    }
+    if out.json {
+        out.json_line(&status)?;
+    } else {
+        out.write(|out| print(&status, out))?;
+    }
+    Ok(Exit::Done)
+}
+
+/// What can be said without a daemon: each brick, as it was left.
+fn bricks_of(state: &Path) -> Result<Vec<Value>, CliError> {
+    let mut found = Vec::new();
+    for (path, catalog) in super::log::catalogs(state)? {
+        let rows = catalog.rows()?;
+        let unverified = rows.iter().filter(|row| row.unverified.is_some()).count();
+        let root = String::from_utf8_lossy(&catalog.meta()?.root_path).into_owned();
+        found.push(json!({ "brick": path, "root": root, "artifacts": rows.len(), "unverified": unverified }));
+    }
+    Ok(found)
+}
+
+fn print(status: &Value, out: &mut dyn Write) -> std::io::Result<()> {
+    let count = |value: &Value| human_count(value.as_u64().unwrap_or(0));
+    let text = |value: &Value| printable(value.as_str().unwrap_or("-"));
+    writeln!(
+        out,
+        "sfd {}, pid {}, since {}, {} resident",
+        text(&status["version"]),
+        status["pid"],
+        human_time(status["started_ns"].as_i64().unwrap_or(0)),
+        human_bytes(status["rss_bytes"].as_u64().unwrap_or(0)),
+    )?;
+    let hooks = status["hooks"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let working =
+        hooks.iter().filter(|hook| matches!(hook["state"].as_str(), Some("attached" | "verified"))).count();
+    writeln!(out, "changes through {}: {working} of {} hooks", text(&status["rung"]), hooks.len())?;
+    for why in status["why"].as_array().into_iter().flatten() {
+        writeln!(out, "  {}", text(why))?;
+    }
+    for root in status["roots"].as_array().into_iter().flatten() {
+        writeln!(
+            out,
+            "{}  {} artifacts, {} of {} cells (order {}), {} commits, {} looks",
+            text(&root["path"]),
+            count(&root["artifacts"]),
+            count(&root["cells_used"]),
+            count(&root["cells"]),
+            root["order"],
+            count(&root["commits"]),
+            count(&root["looks"]),
+        )?;
+        if let Some(error) = root["error"].as_str() {
+            writeln!(out, "  closed: {}", printable(error))?;
+        }
+        match root["scanning"].as_array().map(Vec::as_slice) {
+            Some([done, total]) => {
+                writeln!(out, "  comparing with the disk: {} of {}", count(done), count(total))?;
+            }
+            _ => match root["last_full_verification_ns"].as_i64() {
+                Some(at) => writeln!(out, "  last compared as a whole {}", human_time(at))?,
+                None => writeln!(out, "  not yet compared as a whole")?,
+            },
+        }
+        for (key, what) in [
+            ("unverified", "artifacts unverified: sfd inspect says which and why"),
+            ("rescans", "rescans after a loss"),
+            ("unwatched", "objects that only scans watch (limit reached)"),
+            ("no_room", "artifacts folded smaller than they are: the brick is full"),
+        ] {
+            if root[key].as_u64().unwrap_or(0) > 0 {
+                writeln!(out, "  {} {what}", count(&root[key]))?;
+            }
+        }
+    }
+    let latency = &status["latency"];
+    if latency["count"].as_u64().unwrap_or(0) > 0 {
+        let ms = |key: &str| latency[key].as_f64().unwrap_or(0.0);
+        writeln!(
+            out,
+            "change to brick: p50 {:.1} ms, p99 {:.1} ms, max {:.1} ms over the last {} changes",
+            ms("p50_ms"),
+            ms("p99_ms"),
+            ms("max_ms"),
+            count(&latency["count"])
+        )?;
+    }
+    let events = &status["events"];
+    for (key, what) in [("events", "events"), ("dropped", "events lost")] {
+        let parts: Vec<String> = events[key]
+            .as_object()
+            .into_iter()
+            .flatten()
+            .map(|(name, count)| format!("{name} {count}"))
+            .collect();
+        writeln!(out, "{what}: {}", if parts.is_empty() { "none".to_owned() } else { parts.join(", ") })?;
+    }
+    writeln!(out, "watched by the collector: {} objects", count(&events["watched"]))?;
+    Ok(())
+}
