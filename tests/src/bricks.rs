@@ -1,0 +1,125 @@
+//! Made-up artifacts, and a reader of bricks that shares no code with the library.
+
+use bytes::Bytes;
+use sfd::artifact::kinds::Kind;
+use sfd::artifact::{FileType, Meta, Risk, Semantics, SemanticsSource};
+use sfd::brick::{ArtifactId, Row};
+use sfd::fold::{Block, FoldOp};
+
+/// A verified file of given contents; `version` is its modification time.
+pub fn file(id: u32, name: &str, contents: &[u8], block: Block, version: i64) -> Row {
+    Row {
+        id: ArtifactId(id),
+        parent: Some(ArtifactId(0)),
+        name: name.as_bytes().to_vec(),
+        meta: Meta {
+            file_type: FileType::File,
+            mode: 0o644,
+            uid: 0,
+            gid: 0,
+            size: contents.len() as u64,
+            mtime_ns: version,
+            ctime_ns: version,
+            dev: u64::MAX - 1,
+            ino: 1 << 63 | u64::from(id),
+            nlink: 1,
+            rdev: 0,
+        },
+        sb_dev: 0x0010_0002,
+        block,
+        len: contents.len() as u64,
+        content_hash: blake3::hash(contents).into(),
+        exact: contents.len() as u64 <= block.cells(),
+        redacted: false,
+        unverified: None,
+        semantics: Semantics {
+            kind: Kind::Directory,
+            title: format!("file {id}"),
+            summary: format!("made up, version {version}"),
+            tags: vec!["test".into()],
+            risk: Risk { level: (id % 5) as u8, reasons: vec!["because".into()] },
+            source: SemanticsSource::Heuristic,
+        },
+    }
+}
+
+/// The root directory: artifact 0 at cell 0.
+pub fn root(path: &str) -> Row {
+    let block = Block { start: 0, k: 6 };
+    let mut row = file(0, path, b"a directory", block, 0);
+    row.parent = None;
+    row.meta.file_type = FileType::Directory;
+    row
+}
+
+/// The same row before anyone has read it.
+pub fn unread(mut row: Row) -> Row {
+    row.unverified = Some("not read yet".into());
+    row
+}
+
+/// The step that paints a row with its contents, cut to its block.
+pub fn fill(row: &Row, contents: &[u8]) -> FoldOp {
+    let len = contents.len().min(row.block.cells() as usize);
+    FoldOp::Fill { block: row.block, bytes: Bytes::copy_from_slice(&contents[..len]), paint: row.paint() }
+}
+
+/// Contents that say whose they are and of which version, `len` bytes.
+pub fn contents(id: u32, version: i64, len: usize) -> Vec<u8> {
+    format!("artifact {id} version {version};").into_bytes().into_iter().cycle().take(len).collect()
+}
+
+/// The six-line curve of `docs/brick-format.md`.
+pub fn d2xy(order: u32, mut d: u64) -> (u64, u64) {
+    let (mut x, mut y) = (0, 0);
+    for s in (0..order).map(|level| 1_u64 << level) {
+        let (rx, ry) = (1 & (d / 2), 1 & (d ^ (d / 2)));
+        if ry == 0 {
+            (x, y) = if rx == 1 { (s - 1 - y, s - 1 - x) } else { (y, x) };
+        }
+        (x, y, d) = (x + s * rx, y + s * ry, d / 4);
+    }
+    (x, y)
+}
+
+/// What a public reader of the format gets out of a brick: header checks, then one byte per pixel in curve order.
+pub fn public_read(file: &[u8]) -> Result<Vec<u8>, String> {
+    let u32_at = |at: usize| u32::from_le_bytes([file[at], file[at + 1], file[at + 2], file[at + 3]]);
+    let u64_at = |at: usize| u64::from(u32_at(at)) | u64::from(u32_at(at + 4)) << 32;
+    if file.len() < 132 || &file[..4] != b"V2BR" || u32_at(4) != 1 {
+        return Err("not a V2BR file of version 1".into());
+    }
+    let (width, height, order, used) = (u32_at(8), u32_at(12), u32_at(16), u64_at(20));
+    if width != height || width != 1 << order || u32_at(88) & 2 != 0 {
+        return Err(format!("{width}x{height}, order {order}, flags {:#x}", u32_at(88)));
+    }
+    let body = &file[132..];
+    if (body.len() as u64) < u64::from(width) * u64::from(height) * 4 {
+        return Err("truncated".into());
+    }
+    Ok((0..used)
+        .map(|d| {
+            let (x, y) = d2xy(order, d);
+            body[((y * u64::from(width) + x) * 4) as usize]
+        })
+        .collect())
+}
+
+/// A small generator of numbers (xorshift64*): the suites say their seed, and need no more than that.
+#[derive(Clone, Debug)]
+pub struct Random(u64);
+
+impl Random {
+    /// Any seed will do.
+    pub fn new(seed: u64) -> Self {
+        Self(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1)
+    }
+
+    /// A number below `bound`, which must not be 0.
+    pub fn below(&mut self, bound: u64) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        (self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33) % bound
+    }
+}

@@ -1,0 +1,32 @@
+//! What the suites share: a daemon to run, a reader of bricks that uses none of SFD's own code, and waiting.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::missing_panics_doc,
+    reason = "a helper that fails must fail the test"
+)]
+
+pub mod bricks;
+pub mod daemon;
+pub mod reader;
+
+use std::time::{Duration, Instant};
+
+/// Waits until `what` gives a value.
+///
+/// # Panics
+/// When it does not within `limit`; `name` and the last problem say what was waited for.
+pub fn wait_for<T>(name: &str, limit: Duration, mut what: impl FnMut() -> anyhow::Result<T>) -> T {
+    let started = Instant::now();
+    loop {
+        match what() {
+            Ok(value) => return value,
+            Err(problem) if started.elapsed() > limit => {
+                panic!("waited {limit:?} for {name}: {problem:#}");
+            }
+            // Short beside every limit, long enough not to take the core that the daemon needs.
+            Err(_) => std::thread::sleep(Duration::from_millis(5)),
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! The commands as a user calls them, without a daemon and without root.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
+
+use std::fs;
+use std::process::Output;
+
+use sfd_tests::daemon::sfd;
+use sfd_tests::reader::compare;
+
+fn text(output: &Output) -> (Option<i32>, String, String) {
+    let string = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (output.status.code(), string(&output.stdout), string(&output.stderr))
+}
+
+fn tree() -> (tempfile::TempDir, std::path::PathBuf, std::path::PathBuf) {
+    let dir = tempfile::tempdir().unwrap();
+    let root = fs::canonicalize(dir.path()).unwrap().join("tree");
+    fs::create_dir_all(root.join("sub")).unwrap();
+    fs::write(root.join("a.conf"), "a = 1\n").unwrap();
+    fs::write(root.join("sub/big"), vec![9; 200_000]).unwrap();
+    fs::write(
+        root.join("sub/key.pem"),
+        "-----BEGIN PRIVATE KEY-----\nMIIEvQIBADANBgkqhkiG9w0BAQEFAASC\n-----END PRIVATE KEY-----\n",
+    )
+    .unwrap();
+    let brick = root.with_file_name("tree.brick");
+    (dir, root, brick)
+}
+
+#[test]
+fn fold_inspect_verify_extract() {
+    let (_dir, root, brick) = tree();
+    let (code, _, err) = text(&sfd(&["fold"]).arg(&root).arg("-o").arg(&brick).output().unwrap());
+    assert_eq!(code, Some(0), "{err}");
+    compare(&root, &brick).unwrap();
+    assert_eq!(text(&sfd(&["verify"]).arg(&brick).output().unwrap()).0, Some(0));
+    let (code, out, _) = text(&sfd(&["extract"]).arg(&brick).arg(root.join("a.conf")).output().unwrap());
+    assert_eq!((code, out.as_str()), (Some(0), "a = 1\n"));
+    let (code, _, err) = text(&sfd(&["extract"]).arg(&brick).arg(root.join("sub/big")).output().unwrap());
+    assert!(code == Some(1) && err.contains("digest"), "{err}");
+    let (code, _, err) = text(&sfd(&["extract"]).arg(&brick).arg(root.join("sub/key.pem")).output().unwrap());
+    assert!(code == Some(1) && err.contains("redacted"), "{err}");
+    let (code, _, err) = text(&sfd(&["extract"]).arg(&brick).arg("/not/there").output().unwrap());
+    assert!(code == Some(1) && err.contains("/not/there"), "{err}");
+}
+
+#[test]
+fn a_compressed_and_an_exact_brick_give_the_same_bytes_back() {
+    let (_dir, root, brick) = tree();
+    let status = sfd(&["fold", "--compress", "--exact"]).arg(&root).arg("-o").arg(&brick).status().unwrap();
+    assert!(status.success());
+    assert_eq!(text(&sfd(&["verify"]).arg(&brick).output().unwrap()).0, Some(0));
+    let output = sfd(&["extract"]).arg(&brick).arg(root.join("sub/big")).output().unwrap();
+    assert_eq!(output.stdout, vec![9; 200_000]);
+}
+
+#[test]
+fn a_flipped_byte_is_found_and_named() {
+    let (_dir, root, brick) = tree();
+    assert!(sfd(&["fold"]).arg(&root).arg("-o").arg(&brick).status().unwrap().success());
+    let good = fs::read(&brick).unwrap();
+    for at in [4, 40, 132, 132 + 4097, good.len() - 100, good.len() - 3] {
+        let mut bad = good.clone();
+        bad[at] ^= 1;
+        fs::write(&brick, bad).unwrap();
+        let (code, out, err) = text(&sfd(&["verify"]).arg(&brick).output().unwrap());
+        assert!(code == Some(1), "byte {at}: {code:?} {out}{err}");
+        assert!(!(out.clone() + &err).is_empty());
+    }
+}
+
+#[test]
+fn errors_name_their_object_and_have_their_exit_code() {
+    let (dir, root, brick) = tree();
+    let missing = dir.path().join("missing");
+    for (args, code, names) in [
+        (vec!["inspect", missing.to_str().unwrap()], 4, "missing"),
+        (vec!["inspect", root.join("a.conf").to_str().unwrap()], 4, "a.conf"),
+        (vec!["fold", missing.to_str().unwrap(), "-o", brick.to_str().unwrap()], 4, "missing"),
+        (vec!["fold", root.to_str().unwrap(), "-o", "/no/such/dir/x.brick"], 4, "/no/such/dir"),
+        (vec!["run", "--watch", missing.to_str().unwrap(), "--state", root.to_str().unwrap()], 4, "missing"),
+        (vec!["run", "--watch", root.join("a.conf").to_str().unwrap()], 2, "a.conf"),
+        (
+            vec!["run", "--watch", root.join("sub").to_str().unwrap(), "--state", root.to_str().unwrap()],
+            2,
+            "sub",
+        ),
+        (vec!["run"], 2, "watch"),
+        (vec!["run", "--watch", "/etc", "--exclude", "[", "--state", missing.to_str().unwrap()], 2, "["),
+        (vec!["log", "--state", missing.to_str().unwrap()], 1, "missing"),
+        (vec!["log", "--since", "whenever", "--state", missing.to_str().unwrap()], 1, "missing"),
+        (vec!["status", "--state", missing.to_str().unwrap()], 1, "missing"),
+        (vec!["events", "--state", missing.to_str().unwrap()], 1, "missing"),
+        (vec!["frobnicate"], 2, "frobnicate"),
+    ] {
+        let output = sfd(&args).output().unwrap();
+        let (got, out, err) = text(&output);
+        assert_eq!(got, Some(code), "{args:?}: {out}{err}");
+        assert!((out + &err).contains(names), "{args:?}: {err}");
+    }
+    assert!(!brick.exists(), "nothing half-written");
+}
+
+#[test]
+fn unrelated_formats_with_the_same_extension_are_refused_by_name() {
+    let dir = tempfile::tempdir().unwrap();
+    for magic in ["BRCK", "KCRB"] {
+        let path = dir.path().join("x.brick");
+        fs::write(&path, format!("{magic}{}", "\0".repeat(500))).unwrap();
+        let (code, _, err) = text(&sfd(&["inspect"]).arg(&path).output().unwrap());
+        assert!(code == Some(4) && err.contains(magic), "{err}");
+    }
+}
+
+#[test]
+fn the_effective_configuration_says_where_each_value_is_from() {
+    let (_dir, root, _) = tree();
+    let config = root.join("sfd.toml");
+    fs::write(&config, "window_ms = 75\n").unwrap();
+    let output =
+        sfd(&["run", "--print-config", "--watch", "/etc", "--config"]).arg(&config).output().unwrap();
+    let (code, out, err) = text(&output);
+    assert_eq!(code, Some(0), "{err}");
+    assert!(out.contains(&format!("window_ms = 75  # {}", config.display())), "{out}");
+    assert!(out.contains("watch = [\"/etc\"]  # --watch") && out.contains("# default"), "{out}");
+    fs::write(&config, "wndow_ms = 75\n").unwrap();
+    let (code, _, err) = text(&sfd(&["run", "--print-config", "--config"]).arg(&config).output().unwrap());
+    assert!(code == Some(2) && err.contains("`window_ms`"), "{err}");
+}
+
+#[test]
+fn a_closed_pipe_is_no_error() {
+    use std::process::Stdio;
+    let (_dir, root, brick) = tree();
+    assert!(sfd(&["fold"]).arg(&root).arg("-o").arg(&brick).status().unwrap().success());
+    let mut child =
+        sfd(&["inspect"]).arg(&brick).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn run_once_makes_sealed_bricks() {
+    let (dir, root, _) = tree();
+    let state = dir.path().join("state");
+    let output = sfd(&["run", "--once", "--source", "scan", "--watch"])
+        .arg(&root)
+        .arg("--state")
+        .arg(&state)
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    let sealed: Vec<_> = fs::read_dir(state.join("bricks"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.to_string_lossy().ends_with(".sealed.brick"))
+        .collect();
+    assert_eq!(sealed.len(), 1);
+    assert!(sfd(&["verify"]).arg(&sealed[0]).status().unwrap().success());
+    compare(&root, &sealed[0]).unwrap();
+    for entry in fs::read_dir(state.join("bricks")).unwrap() {
+        use std::os::unix::fs::PermissionsExt;
+        let entry = entry.unwrap();
+        assert_eq!(entry.metadata().unwrap().permissions().mode() & 0o077, 0, "{}", entry.path().display());
+    }
+}
