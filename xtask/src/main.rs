@@ -1,0 +1,38 @@
+//! The project's own commands. This file only dispatches.
+
+mod build_ebpf;
+mod ci;
+mod picture;
+mod test;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+/// The project's own commands.
+#[derive(Parser)]
+#[command(bin_name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Builds the kernel side and puts it where the agent embeds it from.
+    BuildEbpf(build_ebpf::Args),
+    /// Checks formatting, lints and documentation, and runs every test suite.
+    Test(test::TestArgs),
+    /// Paints a brick as a PNG, coloured by kind: the picture in the README.
+    Picture(picture::Args),
+    /// Everything that CI does: `build-ebpf --check`, then `test` with the real-kernel suites required.
+    Ci,
+}
+
+fn main() -> Result<()> {
+    match Cli::parse().command {
+        Command::BuildEbpf(args) => build_ebpf::run(&args),
+        Command::Test(args) => test::run(&args),
+        Command::Picture(args) => picture::run(&args),
+        Command::Ci => ci::run(),
+    }
+}

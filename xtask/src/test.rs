@@ -1,0 +1,216 @@
+//! `cargo xtask test`: everything that says whether the project works, in one command.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+
+/// Formatting, lints, documentation and all test suites.
+#[derive(Debug, Args)]
+pub(crate) struct TestArgs {
+    /// Fail where the suites that need root and BPF cannot run, instead of naming them (implied by CI=true)
+    #[arg(long)]
+    require_kernel: bool,
+    /// Only the test suites, without formatting, lints and documentation
+    #[arg(long)]
+    only_suites: bool,
+}
+
+impl TestArgs {
+    /// What CI wants.
+    pub(crate) fn everything() -> Self {
+        Self { require_kernel: true, only_suites: false }
+    }
+}
+
+/// A suite: its name, what it shows, the arguments of `cargo test`, whether it needs root and BPF.
+struct Suite {
+    name: &'static str,
+    shows: &'static str,
+    args: &'static [&'static str],
+    kernel: bool,
+}
+
+const SUITES: &[Suite] = &[
+    Suite {
+        name: "unit",
+        shows: "each stage by itself",
+        args: &["-p", "sfd-common", "-p", "sfd", "-p", "xtask", "--lib", "--bins"],
+        kernel: false,
+    },
+    Suite {
+        name: "golden",
+        shows: "the file format, read by an independent reader",
+        args: &["-p", "sfd-tests", "--test", "golden"],
+        kernel: false,
+    },
+    Suite {
+        name: "brick",
+        shows: "live and sealed bricks as files",
+        args: &["-p", "sfd-tests", "--test", "brick"],
+        kernel: false,
+    },
+    Suite {
+        name: "crash",
+        shows: "kill -9 while committing",
+        args: &["-p", "sfd-tests", "--test", "brick_crash"],
+        kernel: false,
+    },
+    Suite {
+        name: "cli",
+        shows: "the commands as a user calls them",
+        args: &["-p", "sfd-tests", "--test", "cli"],
+        kernel: false,
+    },
+    Suite {
+        name: "ebpf",
+        shows: "each hook against the real kernel",
+        args: &["-p", "sfd-tests", "--test", "ebpf"],
+        kernel: true,
+    },
+    Suite {
+        name: "live",
+        shows: "the daemon end to end against the real kernel",
+        args: &["-p", "sfd-tests", "--test", "live"],
+        kernel: true,
+    },
+];
+
+pub(crate) fn run(args: &TestArgs) -> Result<()> {
+    let required = args.require_kernel || std::env::var_os("CI").is_some_and(|value| value == "true");
+    let mut failed = Vec::new();
+    if !args.only_suites {
+        for (name, command) in checks() {
+            eprintln!("== {name}: cargo {}", command.join(" "));
+            let mut cargo = cargo(&command);
+            if name == "docs" {
+                cargo.env("RUSTDOCFLAGS", "-D warnings");
+            }
+            if !cargo.status().context("cargo")?.success() {
+                failed.push(name.to_owned());
+            }
+        }
+    }
+    let missing = kernel_is_missing();
+    let (mut passed_sum, mut failed_sum) = (0, 0);
+    let mut lines = Vec::new();
+    for suite in SUITES {
+        if let Some(why) = missing.as_deref().filter(|_| suite.kernel) {
+            if required {
+                failed.push(suite.name.to_owned());
+            }
+            lines.push(format!("{:<8} NOT RUN: {why}; run it with: sudo -E cargo xtask test", suite.name));
+            continue;
+        }
+        eprintln!("== {}: {}", suite.name, suite.shows);
+        let started = Instant::now();
+        let outcome = run_suite(suite)?;
+        passed_sum += outcome.passed;
+        failed_sum += outcome.failed;
+        // A suite in which no test ran has shown nothing.
+        if !outcome.success || outcome.passed == 0 {
+            failed.push(suite.name.to_owned());
+        }
+        lines.push(format!(
+            "{:<8} {:>4} passed, {} failed  {:>4} s  {}",
+            suite.name,
+            outcome.passed,
+            outcome.failed,
+            started.elapsed().as_secs(),
+            suite.shows
+        ));
+    }
+    println!("\nSuites:");
+    for line in lines {
+        println!("  {line}");
+    }
+    println!("{passed_sum} passed, {failed_sum} failed");
+    if !failed.is_empty() {
+        bail!("failed: {}", failed.join(", "));
+    }
+    Ok(())
+}
+
+fn checks() -> Vec<(&'static str, Vec<&'static str>)> {
+    // The kernel side is checked by building it (`build-ebpf --check`): it does not compile for this machine.
+    vec![
+        ("format", vec!["fmt", "--all", "--check"]),
+        (
+            "lints",
+            vec!["clippy", "--workspace", "--exclude", "sfd-ebpf", "--all-targets", "--", "-D", "warnings"],
+        ),
+        (
+            "docs",
+            vec!["doc", "--workspace", "--exclude", "sfd-ebpf", "--no-deps", "--document-private-items"],
+        ),
+    ]
+}
+
+struct Outcome {
+    passed: u64,
+    failed: u64,
+    success: bool,
+}
+
+/// Runs a suite, passing its output on, and counts what `cargo test` says.
+fn run_suite(suite: &Suite) -> Result<Outcome> {
+    let mut args = vec!["test"];
+    args.extend(suite.args);
+    if suite.kernel {
+        // They measure times and share one kernel: one at a time.
+        args.extend(["--", "--test-threads=1"]);
+    }
+    let mut child = cargo(&args).stdout(Stdio::piped()).spawn().context("cargo test")?;
+    let stdout = child.stdout.take().context("no output of cargo test")?;
+    let mut outcome = Outcome { passed: 0, failed: 0, success: false };
+    for line in BufReader::new(stdout).lines() {
+        let line = line?;
+        if let Some(rest) = line.strip_prefix("test result: ") {
+            outcome.passed += count(rest, " passed");
+            outcome.failed += count(rest, " failed");
+        }
+        println!("{line}");
+    }
+    outcome.success = child.wait()?.success();
+    Ok(outcome)
+}
+
+/// The number in front of `what`.
+fn count(line: &str, what: &str) -> u64 {
+    let before = line.split(what).next().unwrap_or_default();
+    before.rsplit(' ').next().and_then(|number| number.parse().ok()).unwrap_or(0)
+}
+
+fn cargo(args: &[&str]) -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.args(args);
+    command
+}
+
+/// Why the suites that need root and BPF cannot run here, if they cannot.
+fn kernel_is_missing() -> Option<String> {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+    let bits = effective.and_then(|text| u64::from_str_radix(text.trim(), 16).ok()).unwrap_or(0);
+    // CAP_SYS_ADMIN (21): mounting and everything that CAP_BPF would allow.
+    if bits & 1 << 21 == 0 {
+        return Some("needs root".into());
+    }
+    if !std::path::Path::new("/sys/kernel/btf/vmlinux").exists() {
+        return Some("needs a kernel with BTF".into());
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_summary_line_is_counted() {
+        let line = "ok. 12 passed; 3 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.06s";
+        assert_eq!((count(line, " passed"), count(line, " failed")), (12, 3));
+    }
+}
