@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::resolve::Ancestors;
@@ -165,10 +166,15 @@ pub fn disk_view(root: &Path, exclude: &[String]) -> Result<DiskView, AgentError
         path: PathBuf::from("--exclude"),
         what: error.to_string(),
     };
-    let mut devices = DeviceMap::new();
-    Ok(DiskView::new(root).exclude_globs(exclude).map_err(refused)?.with_device_of(Box::new(
-        move |path, meta| devices.kernel_dev(path).unwrap_or_else(|_| device_of_stat(meta)),
-    )))
+    let view = DiskView::new(root).exclude_globs(exclude).map_err(refused)?;
+    let (mut devices, mounts_changed) = (DeviceMap::new(), view.mounts_flag());
+    Ok(view.with_device_of(Box::new(move |path, meta| {
+        // The number of an unmounted file system's mount is soon that of another one.
+        if mounts_changed.swap(false, Ordering::Relaxed) {
+            devices.forget();
+        }
+        devices.kernel_dev(path).unwrap_or_else(|_| device_of_stat(meta))
+    })))
 }
 
 #[cfg(test)]

@@ -284,6 +284,9 @@ pub(super) fn carry_out(
     batch: &Batch,
     watch: &mut dyn Watch,
 ) -> Result<(), AgentError> {
+    if batch.mounts.is_some() {
+        root.view.mounts_changed();
+    }
     if !work.is_empty() {
         root.apply(work, watch)?;
     }

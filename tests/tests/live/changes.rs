@@ -251,3 +251,25 @@ fn names_relative_to_a_directory_above_and_a_root_that_goes_and_comes_back() {
     bench.wait_equal("the root after its return", PROMISE);
     drop(daemon);
 }
+
+#[test]
+fn a_file_system_mounted_over_a_directory_is_what_the_brick_shows() {
+    let bench = Bench::new();
+    bench.write("under/hidden", "below the mount\n");
+    let daemon = bench.live();
+    let run = |args: &[&str]| {
+        assert!(Command::new(args[0]).args(&args[1..]).status().unwrap().success(), "{args:?}");
+    };
+    let at = bench.path("under");
+    // Twice: the second mount gets the number of the first one, and another device.
+    for round in 0..2 {
+        run(&["mount", "-t", "tmpfs", "sfd-test", at.to_str().unwrap()]);
+        bench.write("under/shown", format!("{round}\n"));
+        bench.wait_equal("the mounted file system", PROMISE);
+        bench.write("under/shown", format!("{round}, again\n"));
+        bench.wait_equal("a change on it", PROMISE);
+        run(&["umount", at.to_str().unwrap()]);
+        bench.wait_equal("what was hidden", PROMISE);
+    }
+    drop(daemon);
+}

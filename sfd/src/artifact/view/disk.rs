@@ -15,6 +15,8 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::FileExt;
 use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use rustix::fs::{Advice, CWD, Dir, Mode, OFlags, ResolveFlags};
@@ -78,6 +80,8 @@ pub struct DiskView {
     paths: Vec<PathBuf>,
     /// Finds superblock devices.
     device_of: DeviceOf,
+    /// Set when the mount table changed; whoever finds devices resets it.
+    mounts_changed: Arc<AtomicBool>,
 }
 
 impl DiskView {
@@ -90,6 +94,7 @@ impl DiskView {
             globs: GlobSet::empty(),
             paths: Vec::new(),
             device_of: Box::new(|_, meta| device_of_stat(meta)),
+            mounts_changed: Arc::default(),
         }
     }
 
@@ -118,6 +123,11 @@ impl DiskView {
     pub fn with_device_of(mut self, device_of: DeviceOf) -> Self {
         self.device_of = device_of;
         self
+    }
+
+    /// A flag that is set when the mount table changed, for a [`DeviceOf`] that remembers something of it.
+    pub fn mounts_flag(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.mounts_changed)
     }
 
     /// The path without the symbolic links that may lead to the root.
@@ -172,6 +182,10 @@ impl DiskView {
 }
 
 impl View for DiskView {
+    fn mounts_changed(&mut self) {
+        self.mounts_changed.store(true, Ordering::Relaxed);
+    }
+
     fn list(&mut self, dir: &Path) -> io::Result<Vec<Entry>> {
         if self.boundary(dir).is_some() {
             return Ok(Vec::new());

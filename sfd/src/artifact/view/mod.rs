@@ -120,6 +120,8 @@ pub trait View: Send {
     fn volatile_paths(&mut self) -> Vec<PathBuf> {
         Vec::new()
     }
+    /// The mount table changed: whatever was remembered of it is old.
+    fn mounts_changed(&mut self) {}
     /// Whether a change of this path belongs in the history. Counters that change all the time do not.
     fn is_noteworthy(&self, _path: &Path) -> bool {
         true
