@@ -5,7 +5,7 @@
 //! | collector -> agent | a few chunks of events | the collector waits; the kernel ring absorbs; when that is full the kernel side counts the loss and the root is rescanned |
 //! | batch stage | [`crate::batch::ENTRIES_MAX`] entries | forgotten, counted as `batch_full`, rescanned |
 //! | agent -> worker | one order | the batch stage goes on collecting |
-//! | worker -> agent | unbounded, but one report an order or scan step | - |
+//! | worker -> agent | unbounded, but one report an order, and one at the end of the baseline | - |
 //! | raw events to `sfd events` | [`TAP_LINES`] lines a client | the oldest are dropped and the client is told how many |
 //!
 //! One task selects and hands over; one thread (the [`worker`]) owns the roots and does all reading and folding, so
@@ -14,10 +14,12 @@
 #![forbid(unsafe_code)]
 
 mod clock;
+mod compare;
 mod control;
 mod describe;
 mod draft;
 mod later;
+mod names;
 mod observe;
 mod reconcile;
 mod resolve;

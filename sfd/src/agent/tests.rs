@@ -1,8 +1,13 @@
 //! What a root does about everything that can happen to a tree, driven step by step: no daemon, no kernel, no waiting.
 
 mod changes;
+mod check;
+mod kernel;
+mod limits;
+mod moves;
 mod random;
 mod restarts;
 mod rig;
+mod workers;
 
 use rig::Rig;

@@ -188,3 +188,64 @@ fn damaged_and_reported_before_it_was_healed() {
         rig.settle().check();
     }
 }
+
+#[test]
+fn history_is_bounded() {
+    let mut rig = Rig::new();
+    rig.strict = false;
+    let file = rig.at("file");
+    rig.start().root().history_max = 50;
+    for n in 0..30_u8 {
+        rig.write(&file, &[n]);
+        rig.deliver();
+        rig.remove(&file);
+        rig.deliver();
+    }
+    assert_eq!(rig.history().len(), 60);
+    rig.heal();
+    assert_eq!(rig.history().len(), 50);
+}
+
+#[test]
+fn a_restart_is_not_news() {
+    let mut rig = Rig::with_real_stamps();
+    some_files(&mut rig);
+    // Just written, so that nothing is settled.
+    rig.start().start().check();
+    rig.heal().check();
+    assert_eq!(rig.history(), [""; 0]);
+}
+
+#[test]
+fn stopped_in_the_middle_of_a_batch() {
+    let mut rig = Rig::new();
+    some_files(&mut rig);
+    rig.start();
+    change_everything(&mut rig);
+    rig.stop.store(true, std::sync::atomic::Ordering::Relaxed);
+    rig.deliver();
+    rig.stop.store(false, std::sync::atomic::Ordering::Relaxed);
+    rig.kill().start().check();
+    let (a, b) = (rig.at("dir1"), rig.at("dir2"));
+    rig.try_exchange(&a, &b).unwrap();
+    rig.deliver().check();
+}
+
+/// A directory that has given up its name and not found its new one yet, as the catalog may have it after a kill.
+#[test]
+fn killed_while_a_directory_had_no_name() {
+    let mut rig = Rig::new();
+    some_files(&mut rig);
+    rig.start();
+    let block = rig.block("dir1/file1");
+    let (a, b) = (rig.at("dir1"), rig.at("dir2"));
+    rig.try_exchange(&a, &b).unwrap();
+    let root = rig.root();
+    let id = root.inventory().by_path(&a).unwrap();
+    let mut tasks = crate::agent::reconcile::Tasks::default();
+    assert!(root.displace(id, &crate::batch::Dirty::default(), &mut tasks));
+    root.flush().unwrap();
+    rig.kill().start().check();
+    assert_eq!(rig.block("dir2/file1"), block);
+    assert!(rig.history().iter().all(|line| !line.contains('\0')), "{:?}", rig.history());
+}

@@ -1,10 +1,5 @@
-//! A root on a scratch directory, and a model of the kernel that tells it what happens there.
-//!
-//! The model reports what the eBPF side reports and no more: an inode only when it is watched and was not reported
-//! since it was last rearmed, and a name always. So a watch or rearm that the agent forgets is a change that a test
-//! misses.
+//! A root on a scratch directory.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ffi::OsStr;
 use std::fs;
 use std::io;
@@ -17,154 +12,30 @@ use std::time::{Duration, Instant, SystemTime};
 
 use rustix::fs::{AtFlags, CWD, RenameFlags, Timespec, Timestamps, UTIME_OMIT};
 
+use super::check::Pixels;
+use super::kernel::{Kernel, Tricked, Tricks};
 use crate::agent::RootKind;
 use crate::agent::resolve::Ancestors;
 use crate::agent::root::{Opening, Root, Work};
 use crate::agent::worker::{carry_out, work_of};
 use crate::artifact::look::{LookOptions, Looker};
 use crate::artifact::redact::Redactor;
-use crate::artifact::view::{DiskView, Entry, Source, View};
-use crate::artifact::{FileType, Meta};
+use crate::artifact::view::{DiskView, View};
 use crate::batch::Batcher;
-use crate::brick::{ArtifactId, Brick, HistoryQuery, Row, Verb};
-use crate::collect::{Base, Change, Event, InodeId, LossReason, Op, Watch};
-use crate::fold::{Block, Layout, k_for_len};
+use crate::brick::{HistoryQuery, Row, Verb};
+use crate::collect::{Base, Change, Event, InodeId, LossReason, Op};
+use crate::fold::Block;
 
 /// Name of the brick.
 pub(super) const NAME: &str = "tree";
-
-/// The kernel's map of watched inodes; `true` while a report waits for a rearm.
-#[derive(Clone, Default)]
-pub(super) struct Kernel {
-    watched: Arc<Mutex<HashMap<InodeId, bool>>>,
-    /// Most inodes that fit.
-    pub(super) room: Option<usize>,
-}
-
-impl Kernel {
-    pub(super) fn touch(&self, id: InodeId) -> bool {
-        self.watched.lock().unwrap().get_mut(&id).is_some_and(|dirty| !std::mem::replace(dirty, true))
-    }
-
-    fn clean(&self, id: InodeId) {
-        if let Some(dirty) = self.watched.lock().unwrap().get_mut(&id) {
-            *dirty = false;
-        }
-    }
-
-    fn watches(&self, id: InodeId) -> bool {
-        self.watched.lock().unwrap().contains_key(&id)
-    }
-
-    fn all(&self) -> BTreeSet<InodeId> {
-        self.watched.lock().unwrap().keys().copied().collect()
-    }
-}
-
-impl Watch for Kernel {
-    fn watch(&mut self, id: InodeId, _: &Path, _: bool) -> Result<(), LossReason> {
-        let mut watched = self.watched.lock().unwrap();
-        if !watched.contains_key(&id) && self.room.is_some_and(|room| watched.len() >= room) {
-            return Err(LossReason::WatchedFull);
-        }
-        watched.insert(id, false);
-        Ok(())
-    }
-
-    fn unwatch(&mut self, id: InodeId) {
-        self.watched.lock().unwrap().remove(&id);
-    }
-
-    fn rearm(&mut self, id: InodeId) {
-        self.clean(id);
-    }
-}
-
-type Hook = Box<dyn FnOnce() + Send>;
-
-/// What a view is made to do beside its work.
-#[derive(Default)]
-pub(super) struct Tricks {
-    /// Directories that cannot be listed.
-    pub(super) unlistable: BTreeSet<PathBuf>,
-    /// Run just before this file is opened, once.
-    pub(super) before_open: Option<(PathBuf, Hook)>,
-    /// Run just after this directory was listed, once.
-    pub(super) after_list: Option<(PathBuf, Hook)>,
-    /// How often each file was opened.
-    pub(super) opened: BTreeMap<PathBuf, u64>,
-}
-
-struct Tricked {
-    view: DiskView,
-    tricks: Arc<Mutex<Tricks>>,
-}
-
-impl View for Tricked {
-    fn list(&mut self, dir: &Path) -> io::Result<Vec<Entry>> {
-        if self.tricks.lock().unwrap().unlistable.contains(dir) {
-            return Err(io::ErrorKind::PermissionDenied.into());
-        }
-        let entries = self.view.list(dir);
-        let hook = {
-            let mut tricks = self.tricks.lock().unwrap();
-            tricks.after_list.take_if(|(path, _)| path == dir)
-        };
-        if let Some((_, hook)) = hook {
-            hook();
-        }
-        entries
-    }
-
-    fn meta(&mut self, path: &Path) -> io::Result<Meta> {
-        self.view.meta(path)
-    }
-
-    fn id(&mut self, path: &Path, meta: &Meta) -> InodeId {
-        self.view.id(path, meta)
-    }
-
-    fn open(&mut self, path: &Path) -> io::Result<Box<dyn Source>> {
-        let hook = {
-            let mut tricks = self.tricks.lock().unwrap();
-            *tricks.opened.entry(path.to_path_buf()).or_default() += 1;
-            tricks.before_open.take_if(|(of, _)| of == path)
-        };
-        if let Some((_, hook)) = hook {
-            hook();
-        }
-        self.view.open(path)
-    }
-
-    fn read_link(&mut self, path: &Path) -> io::Result<Vec<u8>> {
-        self.view.read_link(path)
-    }
-
-    fn boundary(&mut self, dir: &Path) -> Option<&'static str> {
-        self.view.boundary(dir)
-    }
-
-    fn excluded(&self, path: &Path) -> bool {
-        self.view.excluded(path)
-    }
-}
-
-/// What is at one path.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Seen {
-    file_type: FileType,
-    mode: u32,
-    ino: u64,
-    mtime_ns: i64,
-    size: u64,
-}
 
 /// A root under test.
 pub(super) struct Rig {
     top: tempfile::TempDir,
     /// The watched directory.
     pub(super) tree: PathBuf,
-    bricks: PathBuf,
+    /// In memory where that can be had: the disk has to wait for every baseline otherwise.
+    bricks: tempfile::TempDir,
     root: Option<Root>,
     pub(super) kernel: Kernel,
     pub(super) tricks: Arc<Mutex<Tricks>>,
@@ -197,10 +68,10 @@ impl Rig {
     fn with(settled: bool) -> Self {
         let top = tempfile::tempdir().unwrap();
         let real = fs::canonicalize(top.path()).unwrap();
-        let (tree, bricks) = (real.join("watched/tree"), real.join("bricks"));
+        let tree = real.join("watched/tree");
+        let bricks = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
         fs::create_dir_all(&tree).unwrap();
         fs::create_dir_all(real.join("elsewhere")).unwrap();
-        fs::create_dir_all(&bricks).unwrap();
         Self {
             top,
             tree,
@@ -232,7 +103,7 @@ impl Rig {
         }));
         let view = Tricked { view: DiskView::new(&self.tree), tricks: Arc::clone(&self.tricks) };
         let opening = Opening {
-            bricks: &self.bricks,
+            bricks: self.bricks.path(),
             name: NAME,
             path: &self.tree,
             kind: RootKind::Tree,
@@ -255,6 +126,10 @@ impl Rig {
         self
     }
 
+    pub(super) fn opened(&self) -> &Root {
+        self.root.as_ref().unwrap()
+    }
+
     pub(super) fn root(&mut self) -> &mut Root {
         self.root.as_mut().unwrap()
     }
@@ -270,11 +145,11 @@ impl Rig {
     }
 
     pub(super) fn brick_path(&self) -> PathBuf {
-        self.bricks.join(format!("{NAME}.brick"))
+        self.bricks.path().join(format!("{NAME}.brick"))
     }
 
     pub(super) fn catalog_path(&self) -> PathBuf {
-        self.bricks.join(format!("{NAME}.catalog.sqlite"))
+        self.bricks.path().join(format!("{NAME}.catalog.sqlite"))
     }
 
     // What happens in the tree.
@@ -525,153 +400,8 @@ impl Rig {
             })
             .collect()
     }
-
-    /// What is on disk, by path.
-    fn disk(&self) -> BTreeMap<PathBuf, Seen> {
-        let mut found = BTreeMap::new();
-        let mut todo = vec![self.tree.clone()];
-        while let Some(path) = todo.pop() {
-            let meta = fs::symlink_metadata(&path).unwrap();
-            let file_type = if meta.is_dir() {
-                FileType::Directory
-            } else if meta.is_symlink() {
-                FileType::Symlink
-            } else {
-                FileType::File
-            };
-            if meta.is_dir() {
-                todo.extend(fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
-            }
-            let mtime_ns = meta.mtime() * 1_000_000_000 + meta.mtime_nsec();
-            // The size of a directory is the file system's own affair.
-            let size = if meta.is_dir() { 0 } else { meta.size() };
-            found.insert(
-                path,
-                Seen { file_type, mode: meta.mode() & 0o7777, ino: meta.ino(), mtime_ns, size },
-            );
-        }
-        found
-    }
-
-    /// The brick is the tree, and everything about it is verified.
-    pub(super) fn check(&mut self) -> &mut Self {
-        self.check_except(&[])
-    }
-
-    /// The brick is the tree, and everything but these paths is verified.
-    pub(super) fn check_except(&mut self, unverified: &[&str]) -> &mut Self {
-        let disk = self.disk();
-        let unverified: BTreeSet<PathBuf> = unverified.iter().map(|path| self.at(path)).collect();
-        let root = self.root.as_ref().unwrap();
-        let inventory = root.inventory();
-        let rows: BTreeMap<PathBuf, &Row> =
-            inventory.rows().map(|row| (inventory.path(row.id), row)).collect();
-        assert_eq!(rows.len(), inventory.len(), "two artifacts of one path");
-        let seen: BTreeMap<PathBuf, Seen> = rows
-            .iter()
-            .map(|(path, row)| {
-                let meta = &row.meta;
-                let size = if meta.file_type == FileType::Directory { 0 } else { meta.size };
-                let (mode, ino, mtime_ns) = (meta.mode, meta.ino, meta.mtime_ns);
-                (path.clone(), Seen { file_type: meta.file_type, mode, ino, mtime_ns, size })
-            })
-            .collect();
-        assert_same(&seen, &disk);
-        let found: BTreeSet<PathBuf> =
-            rows.iter().filter(|(_, row)| row.unverified.is_some()).map(|(path, _)| path.clone()).collect();
-        assert_eq!(found, unverified, "unverified");
-        assert_eq!(inventory.unverified(), unverified.len() as u64);
-
-        let blocks = inventory.rows().map(|row| (row.block, row.id));
-        assert_eq!(
-            Layout::from_blocks(root.layout.order(), root.layout.cap(), blocks).unwrap(),
-            root.layout,
-            "the layout is not that of the rows"
-        );
-        let mut believed: Vec<Row> = inventory.rows().cloned().collect();
-        believed.sort_by_key(|row| row.id);
-        assert_eq!(root.brick.rows().unwrap(), believed, "the catalog is not the inventory");
-        if self.kernel.room.is_none() {
-            let inodes: BTreeSet<InodeId> =
-                inventory.rows().map(crate::artifact::inventory::inode_of).collect();
-            assert_eq!(self.kernel.all(), inodes, "watched inodes");
-        }
-
-        let brick = Brick::open(&self.brick_path()).unwrap();
-        let report = brick.verify().unwrap();
-        assert!(report.is_ok(), "{:#?}", report.findings);
-        for (path, row) in &rows {
-            let contents = match row.meta.file_type {
-                FileType::File => fs::read(path).unwrap(),
-                FileType::Symlink => fs::read_link(path).unwrap().as_os_str().as_bytes().to_vec(),
-                _ => continue,
-            };
-            if row.unverified.is_some() || row.redacted {
-                assert!(brick.extract(path.as_os_str().as_bytes()).is_err());
-            } else if row.exact {
-                let extracted = brick.extract(path.as_os_str().as_bytes());
-                assert!(extracted.unwrap() == contents, "contents of {}", path.display());
-            } else {
-                assert_eq!(row.len, contents.len() as u64, "length of {}", path.display());
-                assert_eq!(*blake3::hash(&contents).as_bytes(), row.content_hash, "{}", path.display());
-            }
-        }
-        self
-    }
 }
 
 fn event(change: Change) -> Event {
     Event { at_ns: 1, change, writer: None }
-}
-
-fn assert_same(believed: &BTreeMap<PathBuf, Seen>, disk: &BTreeMap<PathBuf, Seen>) {
-    let mut wrong = Vec::new();
-    for path in believed.keys().chain(disk.keys()).collect::<BTreeSet<_>>() {
-        let (believed, disk) = (believed.get(path), disk.get(path));
-        if believed != disk {
-            wrong.push(format!("{}:\n  believed {believed:?}\n  on disk  {disk:?}", path.display()));
-        }
-    }
-    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-}
-
-/// The brick before something was applied to it.
-struct Pixels {
-    rows: HashMap<ArtifactId, Row>,
-    cells: Vec<u8>,
-    on: bool,
-}
-
-impl Pixels {
-    fn of(root: &Root, on: bool) -> Self {
-        if !on {
-            return Self { rows: HashMap::new(), cells: Vec::new(), on };
-        }
-        let rows = root.brick.rows().unwrap().into_iter().map(|row| (row.id, row)).collect();
-        Self { rows, cells: root.brick.cells(0, root.brick.used_end()), on }
-    }
-
-    /// Nobody moved whose size class stayed, and no cell changed of an artifact that did not.
-    fn compare(&self, root: &Root) {
-        if !self.on {
-            return;
-        }
-        let now = root.brick.cells(0, root.brick.used_end());
-        for row in root.brick.rows().unwrap() {
-            let Some(old) = self.rows.get(&row.id) else { continue };
-            if old.block != row.block {
-                assert_ne!(
-                    old.block.k,
-                    k_for_len(row.len, root.layout.cap()),
-                    "moved without need: {old:?} to {row:?}"
-                );
-            } else if old.content_hash == row.content_hash
-                && old.unverified.is_none()
-                && row.unverified.is_none()
-            {
-                let (start, end) = (row.block.start as usize, row.block.end() as usize);
-                assert!(self.cells[start..end] == now[start..end], "cells changed of {row:?}");
-            }
-        }
-    }
 }
