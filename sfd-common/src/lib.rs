@@ -6,12 +6,14 @@
 //! (and, for some kinds, bytes after it) into a ring; the agent turns those bytes into a [`Record`] with
 //! [`decode`], which checks length and kind and never casts. The layouts are described in `docs/event-abi.md`.
 
+mod function;
 mod offsets;
 mod op;
 mod record;
 mod shared;
 mod syscall;
 
+pub use function::{FUNCTION_SLOTS, FUNCTION_TARGETS, FunctionDescriptor, Reach, Target};
 pub use offsets::{ABSENT, KernelOffsets};
 pub use op::Op;
 pub use record::{

@@ -41,6 +41,24 @@ offsets! {
     inode_sb = "inode"."i_sb",
     /// `inode.i_generation`.
     inode_generation = "inode"."i_generation",
+    /// `inode.i_mapping`.
+    inode_mapping = "inode"."i_mapping",
+    /// `address_space.i_mmap_writable.counter`: shared mappings that may be written.
+    mapping_writable = "address_space"."i_mmap_writable.counter",
+    /// `iomap_iter.inode` (since 5.15).
+    iomap_inode = "iomap_iter"."inode",
+    /// `iomap_iter.flags`.
+    iomap_flags = "iomap_iter"."flags",
+    /// `renamedata.old_dir` (5.12 to 6.16).
+    renamedata_old_dir = "renamedata"."old_dir",
+    /// `renamedata.new_dir`.
+    renamedata_new_dir = "renamedata"."new_dir",
+    /// `renamedata.old_parent` (since 6.17): a dentry.
+    renamedata_old_parent = "renamedata"."old_parent",
+    /// `renamedata.new_parent`.
+    renamedata_new_parent = "renamedata"."new_parent",
+    /// `renamedata.old_dentry`.
+    renamedata_old_dentry = "renamedata"."old_dentry",
     /// `super_block.s_dev`.
     sb_dev = "super_block"."s_dev",
     /// `address_space.host`.

@@ -44,6 +44,8 @@ pub enum Op {
     Flags = 19,
     /// Something mounted, unmounted or moved.
     Mount = 20,
+    /// The change time was set: contents, attributes or links of a file, names or attributes of a directory.
+    Changed = 21,
     /// A program started.
     Exec = 32,
     /// A process was created.
@@ -86,6 +88,7 @@ impl Op {
             Self::Xattr => "xattr",
             Self::Flags => "flags",
             Self::Mount => "mount",
+            Self::Changed => "changed",
             Self::Exec => "exec",
             Self::Fork => "fork",
             Self::Exit => "exit",
@@ -98,7 +101,7 @@ impl Op {
     }
 
     /// Every operation, in the order of its number.
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 29] = [
         Self::InodeDirty,
         Self::FolioDirty,
         Self::Truncate,
@@ -119,6 +122,7 @@ impl Op {
         Self::Xattr,
         Self::Flags,
         Self::Mount,
+        Self::Changed,
         Self::Exec,
         Self::Fork,
         Self::Exit,
@@ -153,6 +157,7 @@ impl Op {
             18 => Self::Xattr,
             19 => Self::Flags,
             20 => Self::Mount,
+            21 => Self::Changed,
             32 => Self::Exec,
             33 => Self::Fork,
             34 => Self::Exit,

@@ -31,6 +31,8 @@ pub mod flag {
     pub const TRUNCATED: u32 = 1 << 5;
     /// Reported by io_uring; identity of the task is that of the submitter.
     pub const IO_URING: u32 = 1 << 6;
+    /// The object has a mapping through which it can be written: later stores may fire no hook.
+    pub const MAPPED: u32 = 1 << 7;
 }
 
 /// What follows the header.
@@ -45,8 +47,6 @@ pub enum Kind {
     Process = 3,
     /// The module's name.
     Module = 4,
-    /// Nothing: the mount table changed.
-    Mounts = 5,
 }
 
 /// The fixed part of every record, in the byte order of the machine.
@@ -119,8 +119,6 @@ pub enum Body<'a> {
     Process,
     /// A module was loaded, freed or asked for.
     Module(&'a [u8]),
-    /// The mount table changed.
-    Mounts,
 }
 
 /// A decoded record.
@@ -182,7 +180,6 @@ impl Kind {
             2 => Self::Path,
             3 => Self::Process,
             4 => Self::Module,
-            5 => Self::Mounts,
             _ => return None,
         })
     }
@@ -219,7 +216,6 @@ pub fn decode(bytes: &[u8]) -> Result<Record<'_>, DecodeError> {
         _ if !payload.is_empty() => return Err(bad),
         Kind::Object => Body::Object,
         Kind::Process => Body::Process,
-        Kind::Mounts => Body::Mounts,
     };
     Ok(Record { header, op, body })
 }
@@ -296,7 +292,7 @@ mod tests {
         assert_eq!(decode(&bytes), Err(DecodeError::Length { said: 120, got: 121 }));
         assert_eq!(decode(&record(&header(9, 1, 0), b"")), Err(DecodeError::Kind(9)));
         assert_eq!(decode(&record(&header(1, 30, 0), b"")), Err(DecodeError::Op(30)));
-        for (kind, payload) in [(1, &b"x"[..]), (2, b""), (2, b"a\0b"), (5, b"x")] {
+        for (kind, payload) in [(1, &b"x"[..]), (2, b""), (2, b"a\0b"), (3, b"x")] {
             let bytes = record(&header(kind, 1, payload.len()), payload);
             let result = decode(&bytes);
             assert!(matches!(result, Err(DecodeError::Payload { .. })), "{kind} {payload:?}: {result:?}");

@@ -18,6 +18,8 @@ pub mod map {
     pub const OFFSETS: &str = "OFFSETS";
     /// Global: bytes waiting in the file ring above which the reader is woken (`u64`).
     pub const FILES_WAKE_BYTES: &str = "FILES_WAKE_BYTES";
+    /// Global: [`crate::FunctionDescriptor`] for each slot of the fentry rung.
+    pub const FUNCTIONS: &str = "FUNCTIONS";
     /// Global: the same for the process ring (`u64`).
     pub const PROCESSES_WAKE_BYTES: &str = "PROCESSES_WAKE_BYTES";
 }
@@ -48,14 +50,24 @@ impl InodeKey {
 pub struct WatchedValue {
     /// Bits: [`Self::EVERY`].
     pub flags: u32,
-    /// 1 once a change was reported, until the agent clears it: one record for any number of changes.
+    /// Records sent since the agent last cleared it: one for any number of changes by one process, and at most
+    /// [`Self::RECORDS_MAX`] when several take turns.
     pub dirty: u32,
+    /// Process that the last record named.
+    pub last: u32,
+    /// Zero.
+    pub padding: u32,
 }
 
 impl WatchedValue {
     /// Report every change, not only the first since the mark was cleared: for the self-test, in which several
     /// hooks see the same change.
     pub const EVERY: u32 = 1;
+    /// Records of one object between two looks of the agent, when its writers alternate: as many writers as a change
+    /// remembers. Further ones are silent, like a second change by the same process.
+    pub const RECORDS_MAX: u32 = 4;
+    /// A value that reports the next change.
+    pub const CLEAN: Self = Self { flags: 0, dirty: 0, last: 0, padding: 0 };
 }
 
 /// Why the kernel side could not report something. Index of the map of drop counters.
@@ -125,4 +137,16 @@ pub enum Hook {
     ModuleFree = 0x8009,
     /// `tp_btf/module_request`.
     ModuleRequest = 0x800a,
+    /// `tp_btf/ctime_ns_xchg`: a change time was set, on file systems with multigrain time stamps (since 6.13).
+    ChangeTime = 0x800b,
+    /// `tp_btf/inode_set_ctime_to_ts`: a change time was set, on all others, and where two inodes get the same one.
+    ChangeTimeCopied = 0x800c,
+    /// `tp_btf/ctime_xchg_skip`: a change time was to be set and is that already.
+    ChangeTimeSame = 0x800d,
+    /// `tp_btf/iomap_iter`: contents written through iomap (xfs; O_DIRECT on ext4 and btrfs), since 5.15.
+    Iomap = 0x800e,
+    /// `tp_btf/mm_filemap_map_pages`: pages of a file that somebody may write through a mapping were mapped.
+    MapPages = 0x800f,
+    /// The first of the functions of the fentry rung; the others follow in the order of `fentry.rs` of the agent.
+    FirstFunction = 0x8100,
 }

@@ -26,8 +26,6 @@ pub enum Shape {
     Ioctl = 6,
     /// `bind`: a path in a `sockaddr_un`.
     Bind = 7,
-    /// Changes the mount table.
-    Mounts = 8,
 }
 
 /// Bits of [`SyscallDescriptor::bits`].

@@ -16,7 +16,7 @@ use aya_ebpf::{
 use sfd_common::{COMM_LEN, DropReason, HEADER_LEN, Kind, RecordHeader, Stream, WatchedValue, flag};
 
 use crate::{
-    filter::count_drop,
+    filter::{count_drop, excluded},
     kernel::{self, Address, Object, follow, offset, read},
     maps::{FILES, PROCESSES, SCRATCH, SCRATCH_LEN, SEQUENCES, Scratch, WATCHED},
 };
@@ -134,21 +134,34 @@ pub(crate) fn send(what: &What, task: Address) -> bool {
     true
 }
 
-/// Reports a change of an inode, if it is watched and was not reported since the agent last cleared it.
+/// Reports a change of an inode, if it is watched, the change is not SFD's own, and this process's change was not
+/// reported since the agent last cleared the mark. `inode` is the inode's address, 0 when it is not at hand.
 ///
 /// The mark is set only after the record is in the ring: when the ring is full the next change tries again.
 #[inline(always)]
-pub(crate) fn mark_dirty(object: Object, op: u16, hook: u16, flags: u32) {
+pub(crate) fn mark_dirty(object: Object, inode: Address, op: u16, hook: u16, flags: u32) {
     let Some(value) = WATCHED.get_ptr_mut(object.key()) else { return };
     // SAFETY: a live map value; the agent replaces whole values, so a lost store only repeats a record.
-    let (dirty, every) = unsafe { (core::ptr::read_volatile(&raw const (*value).dirty), (*value).flags) };
-    if dirty != 0 && every & WatchedValue::EVERY == 0 {
+    let (dirty, last, every) = unsafe {
+        (
+            core::ptr::read_volatile(&raw const (*value).dirty),
+            core::ptr::read_volatile(&raw const (*value).last),
+            (*value).flags,
+        )
+    };
+    let tgid = kernel::current_tgid();
+    let known = dirty >= WatchedValue::RECORDS_MAX || (dirty != 0 && last == tgid);
+    if (known && every & WatchedValue::EVERY == 0) || excluded() {
         return;
     }
+    let flags = flags | kernel::mapped_flag(inode);
     let what = What { kind: Kind::Object, op, hook, stream: Stream::Inodes, flags, aux: 0, object };
     if send(&what, kernel::current()) {
         // SAFETY: as above.
-        unsafe { core::ptr::write_volatile(&raw mut (*value).dirty, 1) };
+        unsafe {
+            core::ptr::write_volatile(&raw mut (*value).dirty, dirty + 1);
+            core::ptr::write_volatile(&raw mut (*value).last, tgid);
+        }
     }
 }
 

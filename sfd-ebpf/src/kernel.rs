@@ -1,7 +1,7 @@
 //! Reading kernel structures by offsets from BTF. Nothing here trusts what it reads: a failed read is `None`.
 
 use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_probe_read_kernel, generated::bpf_get_current_task};
-use sfd_common::{ABSENT, AT_FDCWD, InodeKey, KernelOffsets};
+use sfd_common::{ABSENT, AT_FDCWD, InodeKey, KernelOffsets, flag};
 
 /// Set by the agent from the kernel's BTF before loading; the verifier sees constants.
 #[unsafe(no_mangle)]
@@ -47,6 +47,29 @@ pub(crate) fn follow(object: Address, offset: u32) -> Option<Address> {
     }
 }
 
+/// Loads a member through a pointer whose type the verifier knows.
+///
+/// # Safety
+/// As [`Object::of_typed_inode`], and the structure has the member.
+#[inline(always)]
+pub(crate) unsafe fn load_typed<T: Copy>(object: Address, offset: u32) -> T {
+    // SAFETY: by contract.
+    unsafe { core::ptr::read_volatile((object + u64::from(offset)) as *const T) }
+}
+
+/// [`flag::MAPPED`] if somebody has a shared mapping of the inode that may be written.
+#[inline(always)]
+pub(crate) fn mapped_flag(inode: Address) -> u32 {
+    if inode == 0 {
+        return 0;
+    }
+    let mapping = follow(inode, offset!(inode_mapping)).unwrap_or(0);
+    // The counter is negative while writable mappings are denied (sealed memfds).
+    let writable =
+        if mapping == 0 { 0 } else { read::<i32>(mapping, offset!(mapping_writable)).unwrap_or(0) };
+    if writable > 0 { flag::MAPPED } else { 0 }
+}
+
 /// An inode as records carry it.
 #[derive(Clone, Copy)]
 pub(crate) struct Object {
@@ -68,6 +91,24 @@ impl Object {
             dev: read(sb, offset!(sb_dev))?,
             generation: read(inode, offset!(inode_generation)).unwrap_or(0),
         })
+    }
+
+    /// Reads the identity of an inode that the kernel handed to a typed program. The verifier knows what such a pointer
+    /// points to, so these are plain loads: three helper calls less in what every change on the host pays.
+    ///
+    /// # Safety
+    /// `inode` is an argument of a `tp_btf` program whose type is `struct inode *`, or was loaded from one the same way.
+    #[inline(always)]
+    pub(crate) unsafe fn of_typed_inode(inode: Address) -> Self {
+        // SAFETY: by contract; a fault in such a load reads zero (BPF_PROBE_MEM), and required offsets are never absent.
+        unsafe {
+            let sb: Address = load_typed(inode, offset!(inode_sb));
+            Self {
+                ino: load_typed(inode, offset!(inode_ino)),
+                dev: load_typed(sb, offset!(sb_dev)),
+                generation: 0,
+            }
+        }
     }
 
     /// The key in the map of watched inodes.

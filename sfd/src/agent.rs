@@ -19,6 +19,7 @@ mod control;
 mod describe;
 mod draft;
 mod later;
+mod mapped;
 mod names;
 mod observe;
 mod reconcile;
@@ -51,8 +52,10 @@ pub use survey::{Survey, row_of, survey};
 
 use crate::batch::Batcher;
 use crate::brick::BrickError;
+use crate::collect::mounts::MountTable;
 use crate::collect::{
-    CollectError, Collector, Counters, CountersSnapshot, Event, Guard, HookStatus, LossReason, Rung,
+    Change, CollectError, Collector, Counters, CountersSnapshot, Event, Guard, HookStatus, LossReason,
+    NameHooks, Rung,
 };
 use worker::{Order, Report, Worker};
 
@@ -156,6 +159,8 @@ pub struct Status {
     pub started_ns: i64,
     /// How it learns of changes.
     pub rung: Rung,
+    /// How it learns of changes of names and attributes, on the eBPF rung.
+    pub name_hooks: Option<NameHooks>,
     /// Why not better, and how to get it.
     pub why: Vec<String>,
     /// Each hook.
@@ -190,6 +195,8 @@ pub struct Agent {
     baseline_done: Arc<AtomicBool>,
     tap: broadcast::Sender<Arc<str>>,
     status: StatusSource,
+    /// Tells of mounts; `None` where there is no `/proc`.
+    mounts: Option<MountTable>,
 }
 
 impl Agent {
@@ -200,12 +207,12 @@ impl Agent {
     pub fn start(config: AgentConfig) -> Result<Self, AgentError> {
         let halt = Arc::new(AtomicBool::new(false));
         let Prepared { openers, ancestors, lock } = setup::prepare(&config, &halt)?;
-        let Collector { events, watcher, rung, why, hooks, counters, guard } =
+        let Collector { events, watcher, rung, name_hooks, why, hooks, counters, guard } =
             crate::collect::start(&config.collect())?;
         let (orders, inbox) = std::sync::mpsc::sync_channel(1);
         let (outbox, reports) = mpsc::unbounded_channel();
         let shared = Shared::new();
-        let worker = Worker::new(openers, ancestors, rung == Rung::Bpf, watcher, Arc::clone(&shared), outbox);
+        let worker = Worker::new(openers, ancestors, name_hooks, watcher, Arc::clone(&shared), outbox);
         let (end, ended) = oneshot::channel();
         std::thread::Builder::new()
             .name("sfd-worker".into())
@@ -219,7 +226,7 @@ impl Agent {
         let baseline_done = Arc::new(AtomicBool::new(false));
         let names: Vec<String> = config.roots.iter().map(|root| root.display().to_string()).collect();
         info!(?rung, roots = %names.join(","), state = %config.state.display(), "watching");
-        let status = status_source(rung, why, hooks, &counters, &shared, &baseline_done);
+        let status = status_source((rung, name_hooks), why, hooks, &counters, &shared, &baseline_done);
         let (tap, _) = broadcast::channel(TAP_LINES);
         Ok(Self {
             config,
@@ -235,6 +242,7 @@ impl Agent {
             baseline_done,
             tap,
             status,
+            mounts: None,
         })
     }
 
@@ -286,6 +294,10 @@ impl Agent {
         patience: &mut Option<Duration>,
     ) -> Result<(), AgentError> {
         tokio::pin!(shutdown);
+        // Here and not in `start`: it needs the runtime.
+        self.mounts = MountTable::open()
+            .inspect_err(|error| warn!(%error, "mounts are seen by the timed comparison only"))
+            .ok();
         let mut batcher = Batcher::new(u64::try_from(self.config.window.as_nanos()).unwrap_or(u64::MAX));
         let mut ready = false;
         // Wanted from the worker as soon as it is ready, beside batches.
@@ -333,6 +345,12 @@ impl Agent {
                 _ = sample.tick() => want(&mut errands, Order::Sample),
                 _ = verify_tree.tick() => want(&mut errands, Order::Scan(RootKind::Tree)),
                 _ = verify_proc.tick() => want(&mut errands, Order::Scan(RootKind::Proc)),
+                // One that is lost with the runtime is found by the timed comparison.
+                Ok(()) = mounts_changed(self.mounts.as_ref()) => {
+                    let event = Event { at_ns: now_ns(), change: Change::Mounts, writer: None };
+                    batcher.push(&event, clock::monotonic_ns());
+                    self.tell_tap(&[event]);
+                },
                 chunk = self.events.recv(), if collecting => if let Some(chunk) = chunk {
                     let now = clock::monotonic_ns();
                     for event in &chunk {
@@ -399,7 +417,7 @@ impl Agent {
 pub type StatusSource = Arc<dyn Fn() -> Status + Send + Sync>;
 
 fn status_source(
-    rung: Rung,
+    (rung, name_hooks): (Rung, Option<NameHooks>),
     why: Vec<String>,
     hooks: Vec<HookStatus>,
     counters: &Arc<Counters>,
@@ -414,6 +432,7 @@ fn status_source(
         pid: std::process::id(),
         started_ns,
         rung,
+        name_hooks,
         why: why.clone(),
         hooks: hooks.clone(),
         events: counters.snapshot(),
@@ -422,6 +441,14 @@ fn status_source(
         rss_bytes: rss_bytes(),
         baseline_done: baseline_done.load(Ordering::Relaxed),
     })
+}
+
+/// Waits for a change of the mount table; for ever where there is none.
+async fn mounts_changed(table: Option<&MountTable>) -> io::Result<()> {
+    match table {
+        Some(table) => table.changed().await,
+        None => std::future::pending().await,
+    }
 }
 
 /// Adds an errand unless the same one waits already.

@@ -13,9 +13,10 @@ use std::{
 };
 
 use bench::{Bench, alone, both, ops};
+use sfd::collect::mounts::MountTable;
 use sfd::collect::{
-    Base, Change, CollectConfig, Collector, CountersSnapshot, Event, HookState, InodeId, LossReason, Op,
-    Rung, Source, probe_hooks, start,
+    Base, Change, CollectConfig, Collector, CountersSnapshot, DeviceMap, Event, HookState, InodeId,
+    LossReason, NameSource, Op, Rung, Source, probe_hooks, start,
 };
 
 const CONTENT: &[Op] = &[Op::InodeDirty, Op::FolioDirty];
@@ -318,18 +319,71 @@ fn processes() {
 #[test]
 fn mounts() {
     let _alone = alone();
-    let mut bench = Bench::new(Path::new("/dev/shm"), CollectConfig::default());
-    let at = bench.path("mount");
-    std::fs::create_dir(&at).unwrap();
-    let before = bench.id(&at);
-    ops(&["mount", at.to_str().unwrap()]);
-    bench.wait("mount", |event| event.change == Change::Mounts);
-    bench.devices.forget();
-    let after = bench.id(&at);
-    assert_ne!(before.dev, after.dev);
-    assert_eq!(after.dev, libc::minor(at.metadata().unwrap().dev()));
-    ops(&["umount", at.to_str().unwrap()]);
-    bench.wait("umount", |event| event.change == Change::Mounts);
+    let dir = tempfile::tempdir_in("/dev/shm").unwrap();
+    let at = dir.path().to_str().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let table = MountTable::open().unwrap();
+        let mut devices = DeviceMap::new();
+        let before = devices.inode_id(dir.path()).unwrap();
+        let change = async |operation: &str| {
+            ops(&[operation, at]);
+            let told = tokio::time::timeout(Duration::from_secs(10), table.changed()).await;
+            told.unwrap_or_else(|_| panic!("{operation} was not told")).unwrap();
+        };
+        change("mount").await;
+        devices.forget();
+        let after = devices.inode_id(dir.path()).unwrap();
+        assert_ne!(before.dev, after.dev);
+        assert_eq!(after.dev, libc::minor(dir.path().metadata().unwrap().dev()));
+        change("umount").await;
+    });
+}
+
+/// The rung without names: an operation shows as a change of each inode whose change time it sets.
+#[test]
+fn change_times() {
+    let _alone = alone();
+    let config = || CollectConfig { name_hooks: NameSource::ChangeTime, ..CollectConfig::default() };
+    if start(&CollectConfig { source: Source::Bpf, ..config() }).is_err() {
+        println!(
+            "this kernel has no tracepoints of change times (Linux 6.13): the matrix suite tests the others"
+        );
+        return;
+    }
+    for place in ["/dev/shm", "/var/tmp"] {
+        let mut bench = Bench::new(Path::new(place), config());
+        let dir = bench.dir.path().to_owned();
+        let dir_id = bench.id(&dir);
+        let (file, file_id) = bench.file("file");
+        let (file, text) = (file.to_str().unwrap(), |name: &str| dir.join(name).to_str().unwrap().to_owned());
+        for (args, ids) in [
+            (vec!["openat", &text("a")], vec![dir_id]),
+            (vec!["mkdir", &text("d")], vec![dir_id]),
+            (vec!["symlink", "to", &text("s")], vec![dir_id]),
+            (vec!["link", file, &text("l")], vec![dir_id, file_id]),
+            (vec!["unlink", &text("l")], vec![dir_id, file_id]),
+            (vec!["rename", file, &text("r")], vec![dir_id, file_id]),
+            (vec!["uring_rename", &text("r"), file], vec![dir_id, file_id]),
+            (vec!["chmod", file], vec![file_id]),
+            (vec!["setxattr", file, "user.sfd"], vec![file_id]),
+            (vec!["punch", file, "4096"], vec![file_id]),
+            (vec!["open_trunc", file], vec![file_id]),
+        ] {
+            for id in [dir_id, file_id] {
+                bench.collector.watcher.rearm(id);
+            }
+            bench.passed.clear();
+            ops(&args);
+            for id in ids {
+                let event = bench.wait(
+                    &format!("{place}: {args:?}"),
+                    |event| matches!(event.change, Change::Inode { id: of, .. } if of == id),
+                );
+                assert_eq!(event.writer.unwrap().comm, "ops", "{args:?}");
+            }
+        }
+    }
 }
 
 #[test]

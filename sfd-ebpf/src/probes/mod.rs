@@ -1,6 +1,7 @@
 //! The programs, by what they see.
 
 mod content;
+mod function;
 mod module;
 mod open;
 mod process;

@@ -33,8 +33,8 @@ pub(super) fn opened(fd: i32, entry: &Inflight) -> Option<()> {
         return created(file, hook);
     }
     if entry.open_flags & O_TRUNC != 0 {
-        let object = Object::of_inode(follow(file, offset!(file_inode))?)?;
-        mark_dirty(object, Op::Truncate as u16, hook, 0);
+        let inode = follow(file, offset!(file_inode))?;
+        mark_dirty(Object::of_inode(inode)?, inode, Op::Truncate as u16, hook, 0);
     }
     None
 }

@@ -19,7 +19,7 @@ use sfd_common::{
 
 use super::open;
 use crate::{
-    emit::{Claim, What, mark_dirty, send},
+    emit::{Claim, What, mark_dirty},
     filter::{count_drop, excluded, watched},
     kernel::{self, Object, base_inode, inode_of},
     maps::{INFLIGHT, Inflight, SYSCALLS},
@@ -172,20 +172,7 @@ fn exit(ctx: &TracePointContext) -> Option<()> {
     }
     if shape == Shape::Descriptor as u8 || shape == Shape::Ioctl as u8 {
         let object = Object { ino: entry.ino, dev: entry.dev, generation: entry.generation };
-        mark_dirty(object, entry.op as u16, nr as u16, 0);
-        return None;
-    }
-    if shape == Shape::Mounts as u8 {
-        let what = What {
-            kind: Kind::Mounts,
-            op: entry.op as u16,
-            hook: nr as u16,
-            stream: Stream::Inodes,
-            flags: 0,
-            aux: 0,
-            object: Object::NONE,
-        };
-        send(&what, kernel::current());
+        mark_dirty(object, 0, entry.op as u16, nr as u16, 0);
         return None;
     }
     let claim = Claim::take(Stream::Paths)?;
@@ -216,7 +203,7 @@ fn path(claim: &Claim, user_path: u64, dfd: i32, op: u16, hook: u16, flags: u32)
     if len == 0 {
         // A null or empty path: the call was about the descriptor itself.
         if let Some(object) = base_inode(dfd, false).and_then(Object::of_inode) {
-            mark_dirty(object, op, hook, flag::EMPTY_PATH);
+            mark_dirty(object, 0, op, hook, flag::EMPTY_PATH);
         }
         return;
     }

@@ -198,7 +198,6 @@ fn complete(req: Address, result: i32) {
     let Some(op) = read::<u8>(req, offset!(req_opcode)) else { return };
     if matches!(op, opcode::FALLOCATE | opcode::FTRUNCATE | opcode::FSETXATTR) {
         if result >= 0
-            && !excluded()
             && let Some(object) = follow(req, offset!(req_file))
                 .and_then(|file| follow(file, offset!(file_inode)))
                 .and_then(Object::of_inode)
@@ -208,7 +207,7 @@ fn complete(req: Address, result: i32) {
                 opcode::FTRUNCATE => Op::Truncate,
                 _ => Op::Xattr,
             };
-            mark_dirty(object, done as u16, Hook::UringComplete as u16, flag::IO_URING);
+            mark_dirty(object, 0, done as u16, Hook::UringComplete as u16, flag::IO_URING);
         }
         return;
     }

@@ -1,6 +1,6 @@
 //! Comparing a directory with what is believed to be in it.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
 use std::time::Instant;
@@ -28,13 +28,13 @@ impl Root {
         let Some(row) = self.inventory.get(dir).filter(|row| is_dir(row)) else { return };
         let (believed, is_root) = (inode_of(row), row.parent.is_none());
         let path = self.inventory.path(dir);
-        if !self.view.lists_on_hint() && !hints.is_empty() {
-            for (name, dirty) in hints {
+        if !self.view.lists_on_hint() && !hints.names.is_empty() {
+            for (name, dirty) in hints.names {
                 self.compare_name(dir, &path, name, &dirty, tasks);
             }
             return;
         }
-        let any = hints.values().fold(Dirty::default(), |mut sum, dirty| {
+        let any = hints.names.values().fold(hints.whole.clone(), |mut sum, dirty| {
             sum.merge(dirty);
             sum
         });
@@ -62,18 +62,19 @@ impl Root {
             }
         };
         self.listed(dir, tasks);
-        if !hints.is_empty() {
+        if any.count > 0 {
             tasks.look(dir, &any);
         }
-        let names: BTreeSet<&OsStr> = entries.iter().map(|entry| entry.name.as_os_str()).collect();
+        let names: BTreeMap<&OsStr, Option<u64>> =
+            entries.iter().map(|entry| (entry.name.as_os_str(), entry.ino)).collect();
         let children: Vec<(OsString, ArtifactId)> =
             self.inventory.children(dir).map(|(name, id)| (name.to_owned(), id)).collect();
         for (name, id) in children {
-            if !names.contains(name.as_os_str()) {
-                tasks.miss(id, hints.get(&name).unwrap_or(&any));
+            let Some(ino) = names.get(name.as_os_str()) else {
+                tasks.miss(id, hints.names.get(&name).unwrap_or(&any));
                 tasks.look(dir, &any);
                 continue;
-            }
+            };
             // It was away only when its directory was listed before.
             if tasks.gone.contains_key(&id)
                 && !tasks.displaced.contains(&id)
@@ -82,7 +83,10 @@ impl Root {
             {
                 tasks.look(id, &dirty);
             }
-            if let Some(dirty) = hints.get(&name)
+            // Where only the directory is reported, a name that was taken over by another object shows by its number.
+            let named = hints.names.get(&name);
+            let replaced = named.is_none() && self.is_replaced(id, &path.join(&name), *ino);
+            if let Some(dirty) = named.or(replaced.then_some(&any))
                 && !self.displace(id, dirty, tasks)
             {
                 tasks.look(id, dirty);
@@ -93,7 +97,7 @@ impl Root {
         let mut fresh: Vec<(bool, Fresh)> = Vec::new();
         for entry in entries {
             if self.inventory.child(dir, &entry.name).is_none() {
-                let hint = hints.get(&entry.name);
+                let hint = hints.names.get(&entry.name);
                 let is_dir = entry.file_type == Some(FileType::Directory);
                 let dirty = hint.unwrap_or(&any).clone();
                 fresh.push((is_dir, Fresh { dir, name: entry.name, dirty, reported: hint.is_some() }));
@@ -104,6 +108,16 @@ impl Root {
         }
         fresh.sort_by_key(|(is_dir, _)| *is_dir);
         tasks.fresh.extend(fresh.into_iter().map(|(_, fresh)| fresh));
+    }
+
+    /// Whether a name stands for another object than is believed. `ino` is what the listing says, which is enough for
+    /// nearly all; at mount points, and on some stacked file systems, it is another number than the object has.
+    fn is_replaced(&mut self, id: ArtifactId, path: &Path, ino: Option<u64>) -> bool {
+        let Some(believed) = self.inventory.get(id).map(inode_of) else { return false };
+        if ino.is_none_or(|ino| ino == believed.ino) {
+            return false;
+        }
+        self.view.meta(path).is_ok_and(|meta| self.view.id(path, &meta) != believed)
     }
 
     /// A directory could be listed. If the last time it could not, much of what is in it may be doubtful.

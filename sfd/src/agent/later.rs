@@ -25,6 +25,26 @@ const COSTLY_MAX: usize = 1024;
 /// [`SOON`], so this is most of a minute. What stays longer is a zombie, and the timed comparison sees its end.
 const TRIES_MAX: u32 = 10;
 
+/// When a file that is mapped for writing is read again although nothing was reported. Half of what the promise allows.
+const MAPPED_EVERY: Duration = Duration::from_millis(500);
+/// The same as a multiple of the cost of the last look: all such files together take a hundredth of one core each at most.
+const MAPPED_FACTOR: u32 = 100;
+/// First and longest time between two looks at the metadata of a file that was written and may have been written again
+/// without a report. The longest is half of what the promise allows.
+const POLL_FIRST: Duration = Duration::from_millis(50);
+const POLL_LAST: Duration = Duration::from_millis(500);
+/// How long after its last change a file is polled. By then its pages are clean, and the next write is reported: they
+/// are written back when they are 30 s old (`vm.dirty_expire_centisecs`), looked for every 5 s (`dirty_writeback_centisecs`).
+const POLL_FOR: Duration = Duration::from_secs(36);
+
+/// A file that is polled.
+#[derive(Debug)]
+struct Poll {
+    at: Instant,
+    every: Duration,
+    until: Instant,
+}
+
 /// A path that is asked for again.
 #[derive(Debug)]
 struct Asked {
@@ -39,8 +59,10 @@ struct Asked {
 pub(super) struct Later {
     looks: BTreeMap<ArtifactId, (Instant, Dirty)>,
     paths: BTreeMap<PathBuf, Asked>,
-    /// Until when a file that is costly to read must not be read again because of an event.
-    costly: HashMap<InodeId, Instant>,
+    /// Until when a file that is costly to read must not be read again because of an event, and what the last look cost.
+    costly: HashMap<InodeId, (Instant, Duration)>,
+    /// Files whose metadata is looked at although nothing is reported. Bounded by the inventory, of which it is a part.
+    polls: BTreeMap<ArtifactId, Poll>,
 }
 
 impl Later {
@@ -64,9 +86,35 @@ impl Later {
         }
     }
 
+    /// A file that is mapped for writing is to be looked at again.
+    pub(super) fn look_mapped(&mut self, id: ArtifactId, inode: InodeId, now: Instant) {
+        let cost = self.costly.get(&inode).map_or(Duration::ZERO, |(_, cost)| *cost);
+        self.look(id, now + (cost * MAPPED_FACTOR).clamp(MAPPED_EVERY, HOLD_MAX), &Dirty::default());
+    }
+
+    /// A file was written, and the next write may not be reported: its metadata is to be looked at for a while.
+    pub(super) fn poll(&mut self, id: ArtifactId, now: Instant) {
+        self.polls.insert(id, Poll { at: now + POLL_FIRST, every: POLL_FIRST, until: now + POLL_FOR });
+    }
+
+    /// The artifacts whose metadata is to be looked at now.
+    pub(super) fn due_polls(&mut self, now: Instant) -> Vec<ArtifactId> {
+        let mut due = Vec::new();
+        self.polls.retain(|id, poll| {
+            if poll.at <= now {
+                due.push(*id);
+                poll.every = (poll.every * 2).min(POLL_LAST);
+                poll.at = now + poll.every;
+            }
+            poll.at < poll.until
+        });
+        due
+    }
+
     /// There is no such artifact any more.
     pub(super) fn forget(&mut self, id: ArtifactId) {
         self.looks.remove(&id);
+        self.polls.remove(&id);
     }
 
     /// Remembers what reading an inode cost, if it was much.
@@ -76,22 +124,23 @@ impl Later {
             return;
         }
         if self.costly.len() >= COSTLY_MAX {
-            self.costly.retain(|_, until| *until > now);
+            self.costly.retain(|_, (until, _)| *until > now);
         }
         if self.costly.len() < COSTLY_MAX {
-            self.costly.insert(id, now + (cost * HOLD_FACTOR).min(HOLD_MAX));
+            self.costly.insert(id, (now + (cost * HOLD_FACTOR).min(HOLD_MAX), cost));
         }
     }
 
     /// Until when an inode must not be read because of an event, if that is later than `now`.
     pub(super) fn held_until(&self, id: InodeId, now: Instant) -> Option<Instant> {
-        self.costly.get(&id).copied().filter(|until| *until > now)
+        self.costly.get(&id).map(|(until, _)| *until).filter(|until| *until > now)
     }
 
     /// When there will be something to do.
     pub(super) fn next(&self) -> Option<Instant> {
         let looks = self.looks.values().map(|(at, _)| *at);
-        looks.chain(self.paths.values().filter_map(|asked| asked.at)).min()
+        let polls = self.polls.values().map(|poll| poll.at);
+        looks.chain(self.paths.values().filter_map(|asked| asked.at)).chain(polls).min()
     }
 
     /// Hands over what is due at `now`.
@@ -125,6 +174,32 @@ mod tests {
         assert_eq!(later.held_until(FILE, now), Some(now + HOLD_MAX));
         later.note_cost(FILE, Duration::from_millis(1), now);
         assert_eq!(later.held_until(FILE, now), None);
+    }
+
+    #[test]
+    fn a_mapped_file_is_read_in_proportion_to_its_cost() {
+        let (mut later, now) = (Later::default(), Instant::now());
+        later.look_mapped(ArtifactId(1), FILE, now);
+        assert_eq!(later.next(), Some(now + MAPPED_EVERY));
+        later.forget(ArtifactId(1));
+        later.note_cost(FILE, Duration::from_millis(50), now);
+        later.look_mapped(ArtifactId(1), FILE, now);
+        assert_eq!(later.next(), Some(now + Duration::from_secs(5)));
+    }
+
+    #[test]
+    fn a_written_file_is_polled_until_its_pages_are_clean() {
+        let (mut later, start) = (Later::default(), Instant::now());
+        later.poll(ArtifactId(1), start);
+        let (mut now, mut looks, mut longest) = (start, 0, Duration::ZERO);
+        while let Some(at) = later.next() {
+            longest = longest.max(at - now);
+            now = at;
+            looks += later.due_polls(now).len();
+        }
+        assert_eq!(longest, POLL_LAST);
+        assert!(now - start >= POLL_FOR - POLL_LAST, "{:?}", now - start);
+        assert!((60..90).contains(&looks), "{looks}");
     }
 
     #[test]

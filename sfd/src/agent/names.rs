@@ -106,7 +106,7 @@ impl Root {
                 .is_some_and(|row| row.meta.file_type == meta.file_type && row.parent.is_some())
                 && (tasks.gone.contains_key(id) || self.moved_away(*id, inode))
         });
-        let Some(id) = moved else { return false };
+        let Some(id) = moved.filter(|id| !self.is_reused(*id, path)) else { return false };
         // A directory cannot become its own descendant; only a stale belief could say so.
         if self.inventory.subtree(id).contains(dir) || !tasks.count_move(id) {
             return false;
@@ -155,6 +155,14 @@ impl Root {
             }
         }
         true
+    }
+
+    /// Whether what is at `path` was made after `id`, whose inode number it has, was last seen: then it is not that.
+    fn is_reused(&mut self, id: ArtifactId, path: &Path) -> bool {
+        let Some(row) = self.inventory.get(id) else { return false };
+        // An artifact that was not settled has no change time.
+        let seen = row.meta.ctime_ns;
+        seen > 0 && self.view.born_ns(path).is_some_and(|born| born > seen)
     }
 
     /// Whether `id` is no longer found under its name.

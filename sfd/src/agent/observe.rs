@@ -62,6 +62,7 @@ impl Root {
             verified: row.unverified.as_deref().is_none_or(is_distrust) && !self.unlisted.contains_key(&id),
         };
         let trust = if never_read(&row) { Trust::Read } else { trust };
+        self.expect_silence(id, inode, &row.meta, dirty);
         match self.timed_look(inode, &path, Some(&known), trust) {
             Look::Gone => self.vanish(id, &row, dirty, tasks),
             Look::Unchanged { meta, settled } => {
@@ -103,6 +104,24 @@ impl Root {
         }
         self.unwatch_unused(inode, watch);
         self.unwatch_unused(inode_of(&row), watch);
+    }
+
+    /// Puts off another look at a file that may change again without a report.
+    fn expect_silence(&mut self, id: ArtifactId, inode: InodeId, meta: &Meta, dirty: &Dirty) {
+        if meta.file_type != FileType::File || self.kind == RootKind::Proc {
+            return;
+        }
+        let now = Instant::now();
+        if dirty.mapped {
+            // Until the list of mappings says otherwise.
+            self.mapped.insert(inode);
+        }
+        if self.mapped.contains(&inode) {
+            self.later.look_mapped(id, inode, now);
+        }
+        if self.polls && dirty.count > 0 {
+            self.later.poll(id, now);
+        }
     }
 
     /// What was reported of one name of a file is true of its other names as well.

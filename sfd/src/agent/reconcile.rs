@@ -32,8 +32,24 @@ pub(super) enum Trust {
     Read,
 }
 
-/// The names in a directory that were reported.
-pub(super) type Hints = BTreeMap<OsString, Dirty>;
+/// What was reported of a directory.
+#[derive(Debug, Default)]
+pub(super) struct Hints {
+    /// Names in it.
+    pub(super) names: BTreeMap<OsString, Dirty>,
+    /// The directory itself: some of its names changed, and nobody said which.
+    pub(super) whole: Dirty,
+}
+
+impl Hints {
+    /// Adds what others say.
+    fn merge(&mut self, other: Self) {
+        self.whole.merge(&other.whole);
+        for (name, dirty) in other.names {
+            self.names.entry(name).or_default().merge(&dirty);
+        }
+    }
+}
 
 /// Most times that one artifact is followed from name to name in one go; somebody who renames without end must not
 /// keep the agent busy without end. What is beyond it is news again, and its next event finds it.
@@ -100,9 +116,12 @@ impl Tasks {
         *moves <= MOVES_MAX
     }
 
-    /// An artifact has lost its name; it goes unless it is found under another one.
+    /// An artifact has lost its name; it goes unless it is found under another one. What was reported of itself says
+    /// better who did that than what was reported of its directory.
     pub(super) fn miss(&mut self, id: ArtifactId, dirty: &Dirty) {
-        self.gone.entry(id).or_default().merge(dirty);
+        let own = self.looks.get(&id).map(|(own, _)| own).filter(|own| !own.writers.is_empty());
+        let dirty = own.unwrap_or(dirty).clone();
+        self.gone.entry(id).or_default().merge(&dirty);
     }
 }
 
@@ -115,7 +134,7 @@ impl Root {
         let mut tasks = Tasks::default();
         for (id, dirty) in work.artifacts {
             if self.inventory.get(id).is_some_and(is_dir) {
-                tasks.compare(id);
+                tasks.dirs.entry(id).or_default().whole.merge(&dirty);
             }
             tasks.look(id, &dirty);
         }
@@ -139,7 +158,8 @@ impl Root {
         while let (Some(parent), Some(name)) = (at.parent(), at.file_name()) {
             if let Some(id) = self.inventory.by_path(parent) {
                 if self.inventory.get(id).is_some_and(is_dir) {
-                    tasks.dirs.entry(id).or_default().entry(name.to_owned()).or_default().merge(&dirty);
+                    let hints = tasks.dirs.entry(id).or_default();
+                    hints.names.entry(name.to_owned()).or_default().merge(&dirty);
                 } else {
                     // Believed to be something else than a directory: what it is now tells the look.
                     tasks.look(id, &dirty);
@@ -187,10 +207,7 @@ impl Root {
         let mut progress = false;
         for (id, path, hints) in std::mem::take(&mut tasks.astray) {
             if self.inventory.get(id).is_some() && self.inventory.path(id) != path {
-                let dir = tasks.dirs.entry(id).or_default();
-                for (name, dirty) in hints {
-                    dir.entry(name).or_default().merge(&dirty);
-                }
+                tasks.dirs.entry(id).or_default().merge(hints);
                 progress = true;
             }
         }

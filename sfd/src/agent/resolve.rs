@@ -39,7 +39,7 @@ impl Ancestors {
         }
     }
 
-    fn get(&self, id: InodeId) -> Option<&Path> {
+    pub(super) fn get(&self, id: InodeId) -> Option<&Path> {
         self.by_inode.get(&id).map(PathBuf::as_path)
     }
 }

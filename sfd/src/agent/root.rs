@@ -5,7 +5,7 @@
 //! loss and the timed verification are all scans. Both end in the same few steps: list a directory, look at an
 //! artifact, adopt a new one, remove a gone one. So there is one way for the truth to get into the brick.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ops::ControlFlow;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -17,6 +17,7 @@ use tracing::{debug, info, warn};
 
 use super::draft::Draft;
 use super::later::Later;
+use super::reconcile::Tasks;
 use super::scan::Scan;
 use super::survey::{Survey, survey};
 use super::{AgentError, RootKind};
@@ -26,7 +27,7 @@ use crate::artifact::view::View;
 use crate::batch::Dirty;
 use crate::brick::catalog::HISTORY_ROWS_MAX;
 use crate::brick::{ArtifactId, BrickError, LiveBrick, Recovery, Row};
-use crate::collect::Watch;
+use crate::collect::{InodeId, Watch};
 use crate::fold::{Block, FoldPlan, Layout, k_for_len};
 
 /// Why everything is unverified after a loss.
@@ -111,6 +112,10 @@ pub(super) struct Root {
     pub(super) later: Later,
     /// Directories of which not everything is known, and why. Looking at the directory itself cannot tell.
     pub(super) unlisted: HashMap<ArtifactId, String>,
+    /// Files that somebody has mapped for writing.
+    pub(super) mapped: HashSet<InodeId>,
+    /// Whether a write into a page that is dirty already may be reported by nobody.
+    pub(super) polls: bool,
     /// Most lines of history.
     pub(super) history_max: u64,
     stop: Arc<AtomicBool>,
@@ -230,6 +235,8 @@ impl Root {
             counters: RootCounters::default(),
             later: Later::default(),
             unlisted: HashMap::new(),
+            mapped: HashSet::new(),
+            polls: false,
             history_max: HISTORY_ROWS_MAX,
             stop,
             latencies_ns: Vec::new(),
@@ -307,8 +314,28 @@ impl Root {
     /// # Errors
     /// When the brick or catalog cannot be written.
     pub(super) fn apply_later(&mut self, now: Instant, watch: &mut dyn Watch) -> Result<(), AgentError> {
+        let polls = self.later.due_polls(now);
+        if !polls.is_empty() {
+            let mut tasks = Tasks::default();
+            polls.into_iter().for_each(|id| tasks.check(id));
+            self.work_off(tasks, watch)?;
+            self.flush()?;
+        }
         let work = self.later.due(now);
         if work.is_empty() { Ok(()) } else { self.apply(work, watch) }
+    }
+
+    /// What is mapped for writing by anyone, as just found out. What no longer is has one more look before it, which was
+    /// put off when it was last looked at.
+    pub(super) fn set_mapped(&mut self, mapped: &HashSet<InodeId>, now: Instant) {
+        let mapped: HashSet<InodeId> =
+            mapped.iter().copied().filter(|inode| !self.inventory.by_inode(*inode).is_empty()).collect();
+        for inode in mapped.difference(&self.mapped) {
+            for id in self.inventory.by_inode(*inode) {
+                self.later.look(*id, now, &Dirty::default());
+            }
+        }
+        self.mapped = mapped;
     }
 
     /// Housekeeping: writes to disk what was committed, and drops old history. Syncing waits for the disk, so it is done

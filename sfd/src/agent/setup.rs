@@ -16,7 +16,7 @@ use crate::artifact::look::{LookOptions, Looker};
 use crate::artifact::redact::Redactor;
 use crate::artifact::view::{DiskView, ProcView, View, device_of_stat};
 use crate::collect::device::DeviceMap;
-use crate::collect::{CollectConfig, Source};
+use crate::collect::{CollectConfig, NameSource, Source};
 
 /// What `sfd run` works on.
 #[derive(Clone, Debug)]
@@ -27,6 +27,8 @@ pub struct AgentConfig {
     pub state: PathBuf,
     /// Which collector to use.
     pub source: Source,
+    /// Which eBPF hooks for names and attributes.
+    pub name_hooks: NameSource,
     /// Globs of absolute paths that are left out.
     pub exclude: Vec<String>,
     /// Time that changes are collected before they are looked at.
@@ -51,6 +53,7 @@ impl AgentConfig {
     pub(super) fn collect(&self) -> CollectConfig {
         CollectConfig {
             source: self.source,
+            name_hooks: self.name_hooks,
             state_dir: Some(self.state.clone()),
             file_ring_bytes: self.file_ring_bytes,
             watched_max: self.watched_max,

@@ -12,12 +12,13 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc::UnboundedSender;
 use tracing::{error, info, warn};
 
+use super::mapped::Mapped;
 use super::resolve::{Ancestors, resolve};
 use super::root::{Root, Work};
 use super::status::Shared;
 use super::{AgentError, RootKind};
 use crate::batch::{Batch, Dirty};
-use crate::collect::{LossReason, Watch};
+use crate::collect::{LossReason, NameHooks, Watch};
 
 /// Longest step of a scan that is wanted soon: the most that it can add to the latency of a change.
 const SCAN_STEP: Duration = Duration::from_millis(10);
@@ -67,20 +68,37 @@ pub(super) struct Worker {
     shared: Arc<Shared>,
     reports: UnboundedSender<Report>,
     baseline_reported: bool,
+    mapped: Mapped,
+    /// Whether a write into a page that is dirty already may be reported by nobody.
+    polls: bool,
 }
 
 impl Worker {
-    /// A worker for the given roots. `ancestors` lets it place names that are relative to a directory above a root.
+    /// A worker for the given roots. `ancestors` lets it place names that are relative to a directory above a root;
+    /// `name_hooks` is how the eBPF rung sees names, if that is the rung.
     pub(super) fn new(
         openers: Vec<(PathBuf, RootKind, Opener)>,
         ancestors: Ancestors,
-        watch_ancestors: bool,
+        name_hooks: Option<NameHooks>,
         watch: Box<dyn Watch>,
         shared: Arc<Shared>,
         reports: UnboundedSender<Report>,
     ) -> Self {
         let slots = Vec::new();
-        Self { openers, slots, ancestors, watch_ancestors, watch, shared, reports, baseline_reported: false }
+        Self {
+            openers,
+            slots,
+            ancestors,
+            // inotify would need a watch for each, and reports by path anyway.
+            watch_ancestors: name_hooks.is_some(),
+            watch,
+            shared,
+            reports,
+            baseline_reported: false,
+            mapped: Mapped::start(),
+            // Only the change time tells of every write (measured on btrfs and xfs).
+            polls: name_hooks.is_some_and(|hooks| hooks != NameHooks::ChangeTime),
+        }
     }
 
     /// Opens the roots, then works until told to stop or the agent is gone.
@@ -99,6 +117,11 @@ impl Worker {
                 Err(error) => return Err(error),
             }
         }
+        let polls = self.polls;
+        self.each(|root, _| {
+            root.polls = polls;
+            Ok(())
+        });
         self.publish();
         self.report(Report { ready: true, ..Report::default() });
         loop {
@@ -126,7 +149,11 @@ impl Worker {
             // After an order too: orders that never end must not keep a scan waiting for ever, nor a scan that is long
             // the next order.
             self.reopen_failed();
+            let mapped = self.mapped.latest();
             self.each(|root, watch| {
+                if let Some(mapped) = mapped.as_ref().filter(|_| root.kind == RootKind::Tree) {
+                    root.set_mapped(mapped, Instant::now());
+                }
                 root.apply_later(Instant::now(), watch)?;
                 root.scan_step(SCAN_STEP, watch)?;
                 root.tidy(idle)
@@ -194,8 +221,9 @@ impl Worker {
                 continue;
             }
             match open(self.watch.as_mut(), &|_| ()) {
-                Ok(root) => {
+                Ok(mut root) => {
                     info!(root = %path.display(), "opened again");
+                    root.polls = self.polls;
                     *slot = Slot::Open(Box::new(root));
                 }
                 Err(problem) => {
@@ -260,6 +288,10 @@ pub(super) fn work_of(batch: &Batch, roots: &[&Root], ancestors: &Ancestors) -> 
         for (inode, dirty) in &batch.inodes {
             let ids = root.inventory().by_inode(*inode);
             work.artifacts.extend(ids.iter().map(|id| (*id, dirty.clone())));
+            // Names in a directory above the root changed: the root may have another one, or be back.
+            if ancestors.get(*inode).is_some_and(|dir| root.path().starts_with(dir)) {
+                work.paths.push((root.path().to_path_buf(), dirty.clone()));
+            }
         }
         if root.kind == RootKind::Proc {
             proc_work(root, batch, work);

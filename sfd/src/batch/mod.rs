@@ -31,6 +31,8 @@ pub struct Dirty {
     pub writers: Vec<Writer>,
     /// There were more writers than are remembered.
     pub more_writers: bool,
+    /// Somebody had it mapped for writing.
+    pub mapped: bool,
     /// Time of the first event, nanoseconds since the Unix epoch; 0 when no event is behind it (a rescan).
     pub first_ns: i64,
     /// Events folded into this entry.
@@ -74,6 +76,7 @@ impl Dirty {
         self.ops |= other.ops;
         self.count = self.count.saturating_add(other.count);
         self.more_writers |= other.more_writers;
+        self.mapped |= other.mapped;
         for writer in &other.writers {
             self.add_writer(writer);
         }
@@ -167,7 +170,11 @@ impl Batcher {
         let pending = &mut self.pending;
         pending.events += 1;
         match change {
-            Change::Inode { id, op } => pending.inodes.entry(*id).or_default().note(at_ns, *op, who),
+            Change::Inode { id, op, mapped } => {
+                let dirty = pending.inodes.entry(*id).or_default();
+                dirty.note(at_ns, *op, who);
+                dirty.mapped |= mapped;
+            }
             Change::Name { base, name, base_path, op } => {
                 let key = NameKey { base: base.clone(), name: name.clone(), base_path: base_path.clone() };
                 let bytes = name.len() + base_path.as_ref().map_or(0, |path| path.as_os_str().len());

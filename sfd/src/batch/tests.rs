@@ -13,7 +13,11 @@ fn writer(pid: u32) -> Writer {
 }
 
 fn dirty(ino: u64, pid: u32, at_ns: i64) -> Event {
-    Event { at_ns, change: Change::Inode { id: id(ino), op: Op::InodeDirty }, writer: Some(writer(pid)) }
+    Event {
+        at_ns,
+        change: Change::Inode { id: id(ino), op: Op::InodeDirty, mapped: false },
+        writer: Some(writer(pid)),
+    }
 }
 
 fn name(text: &str) -> Event {

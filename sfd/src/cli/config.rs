@@ -9,7 +9,7 @@ use toml::Value;
 
 use super::CliError;
 use crate::agent::{AgentConfig, StateDir, merge_roots};
-use crate::collect::Source;
+use crate::collect::{NameSource, Source};
 
 /// The file that is read if it exists.
 const SYSTEM_CONFIG: &str = "/etc/sfd/sfd.toml";
@@ -19,6 +19,11 @@ pub const KEYS: &[(&str, &str, &str)] = &[
     ("watch", "[]", "directories to watch; /proc is watched as projections"),
     ("state", "\"\"", "state directory; empty: /var/lib/sfd, or $XDG_STATE_HOME/sfd when not root"),
     ("source", "\"auto\"", "who reports changes: auto, bpf, inotify, scan"),
+    (
+        "name_hooks",
+        "\"auto\"",
+        "eBPF hooks for names and attributes: auto (the cheapest that works), change_time, function, syscall",
+    ),
     ("exclude", "[]", "globs of absolute paths to leave out"),
     ("redact", "true", "keep secrets out of bricks"),
     ("redact_also", "[]", "more globs of paths whose contents are secret"),
@@ -40,6 +45,8 @@ pub struct Config {
     pub state: PathBuf,
     /// Which collector.
     pub source: Source,
+    /// Which eBPF hooks for names and attributes.
+    pub name_hooks: NameSource,
     /// Globs to leave out.
     pub exclude: Vec<String>,
     /// Whether secrets are redacted.
@@ -221,6 +228,7 @@ impl Config {
         Ok(AgentConfig {
             roots,
             state: self.state_dir()?.path().to_path_buf(),
+            name_hooks: self.name_hooks,
             source: self.source,
             exclude: self.exclude.clone(),
             window: Duration::from_millis(self.window_ms),

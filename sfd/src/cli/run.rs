@@ -258,7 +258,11 @@ fn announce(status: &Status, out: Out) -> Result<(), CliError> {
         .filter(|hook| matches!(hook.state, HookState::Attached | HookState::Verified))
         .count();
     let how = match status.rung {
-        Rung::Bpf => format!("eBPF, {working} of {} hooks", status.hooks.len()),
+        Rung::Bpf => {
+            let names =
+                status.name_hooks.map(|hooks| format!(", names by {}", hooks.text())).unwrap_or_default();
+            format!("eBPF, {working} of {} hooks{names}", status.hooks.len())
+        }
         Rung::Inotify => "inotify".to_owned(),
         Rung::Scan => "timed scans only".to_owned(),
     };

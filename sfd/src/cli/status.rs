@@ -109,7 +109,11 @@ fn print(status: &Value, out: &mut dyn Write) -> std::io::Result<()> {
     let hooks = status["hooks"].as_array().map(Vec::as_slice).unwrap_or_default();
     let working =
         hooks.iter().filter(|hook| matches!(hook["state"].as_str(), Some("attached" | "verified"))).count();
-    writeln!(out, "changes through {}: {working} of {} hooks", text(&status["rung"]), hooks.len())?;
+    let names = match status["name_hooks"].as_str() {
+        Some(names) => format!(", names by {}", printable(names).replace('_', " ")),
+        None => String::new(),
+    };
+    writeln!(out, "changes through {}: {working} of {} hooks{names}", text(&status["rung"]), hooks.len())?;
     for why in status["why"].as_array().into_iter().flatten() {
         writeln!(out, "  {}", text(why))?;
     }

@@ -42,6 +42,7 @@ pub(super) fn start(config: &CollectConfig) -> Result<Collector, CollectError> {
             counters: Arc::clone(&counters),
         }),
         rung: Rung::Inotify,
+        name_hooks: None,
         why: Vec::new(),
         hooks: vec![HookStatus {
             name: "inotify".to_owned(),

@@ -12,6 +12,8 @@ pub mod bpf;
 mod counters;
 pub mod device;
 pub mod inotify;
+pub mod maps;
+pub mod mounts;
 pub mod scan;
 pub mod selftest;
 mod start;
@@ -26,7 +28,7 @@ pub use counters::{Counters, CountersSnapshot};
 pub use device::DeviceMap;
 pub use scan::Unwatched;
 pub use selftest::probe_hooks;
-pub use start::{CollectConfig, CollectError, Collector, Guard, Source, start};
+pub use start::{CollectConfig, CollectError, Collector, Guard, NameSource, Source, start};
 
 /// The kernel's own identity of an inode.
 ///
@@ -77,6 +79,8 @@ pub enum Change {
         id: InodeId,
         /// What was done to it.
         op: Op,
+        /// Somebody has it mapped for writing: later stores may be reported by nobody.
+        mapped: bool,
     },
     /// A name was created, removed, replaced, or an object was changed through this name.
     Name {
@@ -180,6 +184,30 @@ pub enum Rung {
     Inotify,
     /// Nothing reports; only the timed rescan looks.
     Scan,
+}
+
+/// How the eBPF rung learns of names and attributes, cheapest first. The decision is in
+/// `docs/decisions/0006-change-times.md`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NameHooks {
+    /// The tracepoints of `inode_set_ctime_current`, since Linux 6.13.
+    ChangeTime,
+    /// The return of the kernel's functions, where programs may run there.
+    Function,
+    /// Tracepoints of the system calls; these make every system call on the host slower.
+    Syscall,
+}
+
+impl NameHooks {
+    /// For people.
+    pub fn text(self) -> &'static str {
+        match self {
+            Self::ChangeTime => "change times",
+            Self::Function => "kernel functions (fentry)",
+            Self::Syscall => "system calls",
+        }
+    }
 }
 
 /// What a hook is doing.

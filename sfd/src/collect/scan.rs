@@ -27,6 +27,7 @@ pub(super) fn start(why: Vec<String>) -> Collector {
         events,
         watcher: Box::new(Unwatched),
         rung: Rung::Scan,
+        name_hooks: None,
         why,
         hooks: vec![HookStatus {
             name: "scan".to_owned(),

@@ -41,7 +41,8 @@ pub(super) type WatchEvery<'a> = &'a mut dyn FnMut(InodeId, bool) -> bool;
 
 /// Tests hooks that were just attached.
 ///
-/// `read` hands every hook id that is in the rings to its argument; `number` is the number of a system call.
+/// `read` hands every hook id that is in the rings to its argument; `number` is the number of a system call, `function`
+/// the hook of the kernel's function that it leads to.
 /// A hook whose operation cannot be done here (no privilege, not supported by the file system, too dangerous such
 /// as mount) stays [`HookState::Attached`].
 pub(super) fn run(
@@ -50,9 +51,12 @@ pub(super) fn run(
     watch: WatchEvery<'_>,
     mut read: impl FnMut(&mut dyn FnMut(u16)),
     number: &dyn Fn(&str) -> Option<u32>,
+    function: &dyn Fn(&str) -> Option<u16>,
 ) -> Vec<HookStatus> {
     let mut done = BTreeSet::new();
-    if let Err(error) = Script::new(state_dir).and_then(|mut script| script.run(watch, number, &mut done)) {
+    if let Err(error) =
+        Script::new(state_dir).and_then(|mut script| script.run(watch, number, function, &mut done))
+    {
         tracing::warn!(dir = %state_dir.display(), %error, "the self-test of the hooks could not be finished");
     }
     let mut seen = BTreeSet::new();
@@ -118,6 +122,7 @@ impl Script {
         &mut self,
         watch: WatchEvery<'_>,
         number: &dyn Fn(&str) -> Option<u32>,
+        function: &dyn Fn(&str) -> Option<u16>,
         done: &mut BTreeSet<u16>,
     ) -> io::Result<()> {
         let mut devices = DeviceMap::new();
@@ -127,12 +132,16 @@ impl Script {
             return Err(io::Error::other("the map of watched inodes cannot be written"));
         }
         write(&file, done)?;
+        mapped(&file, done)?;
+        self.direct(done)?;
+        copied_time(&mut devices, &mut *watch, done)?;
         let file = OwnedFd::from(file);
         let mut call = |name: &str, args: &[Arg<'_>]| {
             if let Some(number) = number(name)
                 && system_call(number, args)
             {
                 done.insert(number as u16);
+                done.extend(function(name));
             }
         };
         self.names(&mut call)?;
@@ -149,6 +158,20 @@ impl Script {
 
     fn path(&self, name: &str) -> io::Result<CString> {
         Ok(CString::new(self.dir.join(name).as_os_str().as_bytes())?)
+    }
+
+    /// A write past the page cache, by which the iomap hook shows itself on the file systems that do it that way.
+    fn direct(&self, done: &mut BTreeSet<u16>) -> io::Result<()> {
+        use std::os::unix::fs::{FileExt, OpenOptionsExt};
+        let mut options = std::fs::OpenOptions::new();
+        let opened = options.read(true).write(true).custom_flags(libc::O_DIRECT).open(self.dir.join("file"));
+        // Not every file system has it; then there is nothing to see.
+        let Ok(file) = opened else { return Ok(()) };
+        let page = memmap2::MmapMut::map_anon(DIRECT_LEN)?;
+        if WITH_IOMAP.contains(&rustix::fs::fstatfs(&file)?.f_type) && file.write_all_at(&page, 0).is_ok() {
+            done.insert(Hook::Iomap as u16);
+        }
+        Ok(())
     }
 
     /// Calls that make or move names.
@@ -290,11 +313,51 @@ const FILE_GETATTR: u32 = 468;
 /// `_IOW('f', 2, long)`.
 const FS_IOC_SETFLAGS: libc::c_long = 0x4008_6602;
 
+/// Magic numbers of include/uapi/linux/magic.h.
+const EXT4: i64 = 0xef53;
+const XFS: i64 = 0x5846_5342;
+const BTRFS: i64 = 0x9123_683e;
+const TMPFS: i64 = 0x0102_1994;
+const RAMFS: i64 = 0x8584_58f6;
+const OVERLAYFS: i64 = 0x794c_7630;
+/// Those that write past the page cache through iomap.
+const WITH_IOMAP: [i64; 3] = [EXT4, XFS, BTRFS];
+/// Those whose change times are set through `ctime_ns_xchg` (`FS_MGTIME`, Linux 6.13).
+const WITH_FINE_TIMES: [i64; 4] = [EXT4, XFS, BTRFS, TMPFS];
+/// The largest logical block there is in practice: O_DIRECT wants multiples of it.
+const DIRECT_LEN: usize = 4096;
+
+/// A page mapped for reading in a mapping that may be written.
+fn mapped(file: &std::fs::File, done: &mut BTreeSet<u16>) -> io::Result<()> {
+    // SAFETY: a file of the test's own, which nobody truncates while it is mapped.
+    let map = unsafe { memmap2::MmapMut::map_mut(file)? };
+    if std::hint::black_box(map.first()) == Some(&0) {
+        done.insert(Hook::MapPages as u16);
+    }
+    Ok(())
+}
+
+/// A change time set without the fine clock, as on a pipe, whose file system has none.
+fn copied_time(
+    devices: &mut DeviceMap,
+    watch: &mut dyn FnMut(InodeId, bool) -> bool,
+    done: &mut BTreeSet<u16>,
+) -> io::Result<()> {
+    let (pipe, _write) = rustix::pipe::pipe()?;
+    let id = devices.inode_id_of(&pipe)?;
+    if watch(id, true) {
+        rustix::fs::fchmod(&pipe, rustix::fs::Mode::from_raw_mode(0o600))?;
+        done.insert(Hook::ChangeTimeCopied as u16);
+        watch(id, false);
+    }
+    Ok(())
+}
+
 /// A write into a new file, by which both content hooks show themselves.
 fn write(mut file: &std::fs::File, done: &mut BTreeSet<u16>) -> io::Result<()> {
     use std::io::Write;
-    // tmpfs, ramfs and overlayfs keep no dirty pages for writeback: nothing can be expected of the folio hook.
-    const WITHOUT_FOLIOS: [i64; 3] = [0x0102_1994, 0x8584_58f6, 0x794c_7630];
+    // These keep no dirty pages for writeback: nothing can be expected of the folio hook.
+    const WITHOUT_FOLIOS: [i64; 3] = [TMPFS, RAMFS, OVERLAYFS];
     // A write within the same clock tick as the last change changes no field of the inode, and then no file system
     // tells of the inode: so the last change was long ago.
     let long_ago = rustix::fs::Timespec { tv_sec: 1, tv_nsec: 0 };
@@ -302,8 +365,12 @@ fn write(mut file: &std::fs::File, done: &mut BTreeSet<u16>) -> io::Result<()> {
     rustix::fs::futimens(file, &times)?;
     file.write_all(&[0; 8192])?;
     done.insert(Hook::InodeDirty as u16);
-    if !WITHOUT_FOLIOS.contains(&rustix::fs::fstatfs(file)?.f_type) {
+    let file_system = rustix::fs::fstatfs(file)?.f_type;
+    if !WITHOUT_FOLIOS.contains(&file_system) {
         done.insert(Hook::FolioDirty as u16);
+    }
+    if WITH_FINE_TIMES.contains(&file_system) {
+        done.insert(Hook::ChangeTime as u16);
     }
     Ok(())
 }

@@ -6,7 +6,7 @@ use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
-use super::{Counters, Event, HookStatus, Rung, Watch, bpf, inotify, scan};
+use super::{Counters, Event, HookStatus, NameHooks, Rung, Watch, bpf, inotify, scan};
 
 /// Which rung to take.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
@@ -23,11 +23,28 @@ pub enum Source {
     Scan,
 }
 
+/// Which hooks for names and attributes on the eBPF rung.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NameSource {
+    /// The cheapest that works.
+    #[default]
+    Auto,
+    /// As [`NameHooks::ChangeTime`], or an error.
+    ChangeTime,
+    /// As [`NameHooks::Function`], or an error.
+    Function,
+    /// As [`NameHooks::Syscall`], or an error.
+    Syscall,
+}
+
 /// How to collect.
 #[derive(Clone, Debug)]
 pub struct CollectConfig {
     /// Which rung.
     pub source: Source,
+    /// Which hooks for names and attributes.
+    pub name_hooks: NameSource,
     /// Bound of the map of watched inodes. An entry costs about 80 bytes of kernel memory once used.
     pub watched_max: u32,
     /// Size of the ring of file events; rounded up to a power of two of at least a page.
@@ -48,6 +65,7 @@ impl Default for CollectConfig {
     fn default() -> Self {
         Self {
             source: Source::Auto,
+            name_hooks: NameSource::Auto,
             watched_max: 1 << 20,
             // 4 MiB held 2.5 M events/s of 64 bytes without loss when read every 10 ms; ours are 120 and read
             // every 2 to 5 ms.
@@ -97,6 +115,8 @@ pub struct Collector {
     pub watcher: Box<dyn Watch>,
     /// The rung taken.
     pub rung: Rung,
+    /// How names and attributes are seen on the eBPF rung.
+    pub name_hooks: Option<NameHooks>,
     /// Why not a higher one and how to get it, one line each; empty on the highest.
     pub why: Vec<String>,
     /// Every hook and its state.

@@ -9,7 +9,7 @@ use std::{
 };
 
 use sfd::collect::{
-    Base, Change, CollectConfig, Collector, DeviceMap, Event, InodeId, Op, Rung, Source, start,
+    Base, Change, CollectConfig, Collector, DeviceMap, Event, InodeId, NameSource, Op, Rung, Source, start,
 };
 use tokio::runtime::{Builder, Runtime};
 
@@ -35,8 +35,13 @@ pub(crate) struct Bench {
 
 impl Bench {
     pub(crate) fn new(under: &Path, config: CollectConfig) -> Self {
-        let collector =
-            start(&CollectConfig { source: Source::Bpf, ..config }).expect("the BPF rung is required here");
+        // The rung with most hooks, unless the test is about another one.
+        let name_hooks = match config.name_hooks {
+            NameSource::Auto => NameSource::Syscall,
+            asked => asked,
+        };
+        let collector = start(&CollectConfig { source: Source::Bpf, name_hooks, ..config })
+            .expect("the BPF rung is required here");
         assert_eq!(collector.rung, Rung::Bpf);
         let dir = tempfile::tempdir_in(under).unwrap();
         let runtime = Builder::new_current_thread().enable_time().build().unwrap();
@@ -125,7 +130,7 @@ impl Bench {
         ops(args);
         let event = self.wait(
             &args.join(" "),
-            |event| matches!(event.change, Change::Inode { id: of, op } if of == id && ops_allowed.contains(&op)),
+            |event| matches!(event.change, Change::Inode { id: of, op, .. } if of == id && ops_allowed.contains(&op)),
         );
         let writer = event.writer.unwrap_or_else(|| panic!("{args:?} has no writer"));
         assert_eq!((writer.comm.as_str(), writer.uid), ("ops", 0), "{args:?}");

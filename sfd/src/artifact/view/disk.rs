@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
-use rustix::fs::{Advice, CWD, Dir, Mode, OFlags, ResolveFlags};
+use rustix::fs::{Advice, AtFlags, CWD, Dir, Mode, OFlags, ResolveFlags, StatxFlags};
 use rustix::io::Errno;
 
 use super::{DeviceOf, Entry, FileType, InodeId, Meta, Source, View, device_of_stat, meta_of_stat};
@@ -212,6 +212,7 @@ impl View for DiskView {
             entries.push(Entry {
                 name: OsString::from_vec(name.to_vec()),
                 file_type: file_type(entry.file_type()),
+                ino: Some(entry.ino()),
             });
         }
         entries.sort_unstable_by(|a, b| a.name.as_bytes().cmp(b.name.as_bytes()));
@@ -223,6 +224,14 @@ impl View for DiskView {
             return Err(io::ErrorKind::NotFound.into());
         }
         Ok(meta_of_stat(&rustix::fs::fstat(self.handle(path)?)?))
+    }
+
+    fn born_ns(&mut self, path: &Path) -> Option<i64> {
+        let handle = self.handle(path).ok()?;
+        let stat = rustix::fs::statx(&handle, "", AtFlags::EMPTY_PATH, StatxFlags::BTIME).ok()?;
+        let told = StatxFlags::from_bits_retain(stat.stx_mask).contains(StatxFlags::BTIME);
+        let time = stat.stx_btime;
+        told.then(|| time.tv_sec.saturating_mul(1_000_000_000).saturating_add(i64::from(time.tv_nsec)))
     }
 
     fn id(&mut self, path: &Path, meta: &Meta) -> InodeId {

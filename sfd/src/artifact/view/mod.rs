@@ -28,6 +28,8 @@ pub struct Entry {
     pub name: OsString,
     /// Sort of object, where the listing tells (some file systems do not).
     pub file_type: Option<FileType>,
+    /// Inode number by the listing. At a mount point it is that of what is hidden; `None`: it means nothing here.
+    pub ino: Option<u64>,
 }
 
 /// What a path is by its place, before anything is read.
@@ -91,6 +93,11 @@ pub trait View: Send {
     fn open(&mut self, path: &Path) -> io::Result<Box<dyn Source>>;
     /// Target of a symbolic link, raw bytes.
     fn read_link(&mut self, path: &Path) -> io::Result<Vec<u8>>;
+    /// When the object was made, nanoseconds since the Unix epoch, where the file system tells. Unlike the other times
+    /// nobody can set it, so it tells an inode number that was used again.
+    fn born_ns(&mut self, _path: &Path) -> Option<i64> {
+        None
+    }
     /// What the path is by its place.
     fn nature(&self, _path: &Path) -> Nature {
         Nature::Disk

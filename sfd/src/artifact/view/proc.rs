@@ -274,7 +274,7 @@ impl ProcView {
             // A value without any read bit is a trigger: write-only.
             let file_type = meta.file_type;
             if file_type == FileType::Directory || (file_type == FileType::File && meta.mode & 0o444 != 0) {
-                entries.push(Entry { name, file_type: Some(file_type) });
+                entries.push(Entry { name, file_type: Some(file_type), ino: None });
             }
         }
         Ok(entries)
@@ -313,13 +313,16 @@ impl View for ProcView {
                 names.insert("sys".to_owned(), FileType::Directory);
                 names.retain(|name, _| self.root.join(name).exists());
                 names.extend(self.pids()?.iter().map(|pid| (pid.to_string(), FileType::Directory)));
-                names.into_iter().map(|(n, t)| Entry { name: n.into(), file_type: Some(t) }).collect()
+                names
+                    .into_iter()
+                    .map(|(n, t)| Entry { name: n.into(), file_type: Some(t), ino: None })
+                    .collect()
             }
             Node::NetDirectory => NET
                 .iter()
                 .filter(|n| self.root.join(n).exists())
                 .filter_map(|n| n.strip_prefix("net/"))
-                .map(|n| Entry { name: n.into(), file_type: Some(FileType::File) })
+                .map(|n| Entry { name: n.into(), file_type: Some(FileType::File), ino: None })
                 .collect(),
             Node::Sys(rel) => self.list_sys(rel)?,
             Node::Process(pid) => {
@@ -329,6 +332,7 @@ impl View for ProcView {
                     .map(|n| Entry {
                         name: n.into(),
                         file_type: Some(if *n == "exe" { FileType::Symlink } else { FileType::File }),
+                        ino: None,
                     })
                     .collect()
             }

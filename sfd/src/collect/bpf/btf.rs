@@ -13,6 +13,7 @@ const KIND_PTR: u32 = 2;
 const KIND_STRUCT: u32 = 4;
 const KIND_UNION: u32 = 5;
 const KIND_TYPEDEF: u32 = 8;
+const KIND_FUNC: u32 = 12;
 const KIND_FUNC_PROTO: u32 = 13;
 /// Typedefs, qualifiers and pointers in a row that are followed before giving up: real chains have three or four.
 const CHAIN_MAX: usize = 32;
@@ -72,7 +73,7 @@ impl<'a> Btf<'a> {
             let id = u32::try_from(btf.starts.len()).map_err(|_| BtfError::Header)?;
             let head = btf.head(at).ok_or(BtfError::Type { id, kind: 0 })?;
             let tail = tail_len(head.kind, head.count).ok_or(BtfError::Type { id, kind: head.kind })?;
-            if matches!(head.kind, KIND_STRUCT | KIND_UNION | KIND_TYPEDEF)
+            if matches!(head.kind, KIND_STRUCT | KIND_UNION | KIND_TYPEDEF | KIND_FUNC)
                 && let Some(name) = btf.name(at).filter(|name| !name.is_empty())
             {
                 btf.named.entry((name, head.kind)).or_insert(id);
@@ -108,6 +109,24 @@ impl<'a> Btf<'a> {
         let id = *self.named.get(&(typedef.as_bytes(), KIND_TYPEDEF))?;
         let proto = self.resolve(id, true)?;
         (proto.kind == KIND_FUNC_PROTO).then(|| proto.count.saturating_sub(1))
+    }
+
+    /// The parameters of a function: for each, the structure it points to, if that is what it is.
+    #[must_use]
+    pub(super) fn parameters(&self, function: &str) -> Option<Vec<Option<&'a [u8]>>> {
+        let id = *self.named.get(&(function.as_bytes(), KIND_FUNC))?;
+        let function = self.head(*self.starts.get(id as usize)? as usize)?;
+        let proto = self.head(*self.starts.get(function.value as usize)? as usize)?;
+        if proto.kind != KIND_FUNC_PROTO {
+            return None;
+        }
+        let parameter = |index: usize| {
+            let id = word(self.types, proto.start + 12 + index * 8 + 4)?;
+            let pointer = self.resolve(id, false).filter(|head| head.kind == KIND_PTR)?;
+            let target = self.resolve(pointer.value, false).filter(|head| head.kind == KIND_STRUCT)?;
+            self.name(target.start)
+        };
+        Some((0..proto.count as usize).map(parameter).collect())
     }
 
     /// (offset in bits, type) of a member of a structure or union.
@@ -190,7 +209,7 @@ fn tail_len(kind: u32, count: u32) -> Option<usize> {
         3 => 12,
         KIND_STRUCT | KIND_UNION | 15 | 19 => count * 12,
         6 | KIND_FUNC_PROTO => count * 8,
-        KIND_PTR | 7 | KIND_TYPEDEF..=12 | 16 | 18 => 0,
+        KIND_PTR | 7 | KIND_TYPEDEF..=KIND_FUNC | 16 | 18 => 0,
         _ => return None,
     })
 }
@@ -251,6 +270,21 @@ mod tests {
         assert_eq!(btf.member("dentry", "bits"), None, "not on a byte");
         assert_eq!(btf.member("dentry", "gone"), None);
         assert_eq!(btf.member("gone", "name"), None);
+    }
+
+    #[test]
+    fn parameters_of_functions() {
+        let bytes = write(&[
+            ("inode", STRUCT, 8, vec![]),
+            ("", KIND_PTR << 24, 1, vec![]),
+            ("u64", KIND_TYPEDEF << 24, 0, vec![]),
+            ("", KIND_FUNC_PROTO << 24, 0, vec![]),
+            ("vfs_none", KIND_FUNC << 24, 4, vec![]),
+        ]);
+        let btf = Btf::parse(&bytes).unwrap();
+        assert_eq!(btf.parameters("vfs_none"), Some(vec![]));
+        assert_eq!(btf.parameters("inode"), None, "not a function");
+        assert_eq!(btf.parameters("gone"), None);
     }
 
     #[test]

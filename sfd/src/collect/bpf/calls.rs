@@ -12,8 +12,6 @@ use sfd_common::{Op, Shape, SyscallDescriptor, bit};
 pub(super) struct Call {
     /// Its name, as in the manual.
     pub(super) name: &'static str,
-    /// Its name in tracefs, after `sys_enter_`; differs only for `umount2`.
-    pub(super) tracepoint: &'static str,
     /// Its number on this architecture.
     pub(super) number: u32,
     /// How to read it.
@@ -31,7 +29,7 @@ const NONE: SyscallDescriptor = SyscallDescriptor::NONE;
 const fn call(name: &'static str, number: c_long, descriptor: SyscallDescriptor) -> Call {
     // Positive and small by the kernel's tables.
     #[expect(clippy::cast_sign_loss, reason = "system call numbers are not negative")]
-    Call { name, tracepoint: name, number: number as u32, descriptor }
+    Call { name, number: number as u32, descriptor }
 }
 
 /// A path argument with its directory descriptor (-1: the call has none).
@@ -69,9 +67,6 @@ const fn open(shape: Shape, flags: i8) -> SyscallDescriptor {
     SyscallDescriptor { shape: shape as u8, bits, op: Op::Create as u16, flags, ..NONE }
 }
 
-const MOUNTS: SyscallDescriptor =
-    SyscallDescriptor { shape: Shape::Mounts as u8, op: Op::Mount as u16, ..NONE };
-
 /// Calls that every architecture has.
 const EVERYWHERE: &[Call] = &[
     call("openat", libc::SYS_openat, open(Shape::Open, 2)),
@@ -108,11 +103,6 @@ const EVERYWHERE: &[Call] = &[
     call("fremovexattr", libc::SYS_fremovexattr, descriptor(Op::Xattr, 0)),
     call("removexattrat", SYS_REMOVEXATTRAT, follows(Op::Xattr, 0, 1, 2)),
     call("file_setattr", SYS_FILE_SETATTR, follows(Op::Flags, 0, 1, 4)),
-    call("mount", libc::SYS_mount, MOUNTS),
-    Call { tracepoint: "umount", ..call("umount2", libc::SYS_umount2, MOUNTS) },
-    call("move_mount", libc::SYS_move_mount, MOUNTS),
-    call("mount_setattr", libc::SYS_mount_setattr, MOUNTS),
-    call("pivot_root", libc::SYS_pivot_root, MOUNTS),
 ];
 
 /// Calls that x86_64 kept from before the `at` family.
@@ -166,7 +156,6 @@ pub(super) fn lost_without(call: &Call) -> String {
         Some(Op::Chown) => "owners (xfs, btrfs, tmpfs)",
         Some(Op::Utime) => "times set (xfs, btrfs, tmpfs)",
         Some(Op::Xattr) => "extended attributes and ACLs",
-        Some(Op::Mount) => "changes of the mount table",
         _ => "inode flags (chattr), ranges shared in the kernel (FICLONE)",
     };
     format!("{what}, when done through {}; the timed rescan finds them later", call.name)
@@ -201,7 +190,7 @@ mod tests {
     #[test]
     fn argument_positions_match_tracefs() {
         for call in all() {
-            let file = format!("/sys/kernel/tracing/events/syscalls/sys_enter_{}/format", call.tracepoint);
+            let file = format!("/sys/kernel/tracing/events/syscalls/sys_enter_{}/format", call.name);
             let Ok(text) = std::fs::read_to_string(&file) else {
                 eprintln!("skipped {}: {file} cannot be read", call.name);
                 continue;

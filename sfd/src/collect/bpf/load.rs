@@ -1,19 +1,20 @@
 //! Loading the object and attaching every program; each hook succeeds or fails on its own.
 
-use std::path::Path;
-
 use aya::{
     Ebpf, EbpfLoader, Pod,
-    maps::{Array, HashMap, MapData, PerCpuArray, RingBuf},
-    programs::{BtfTracePoint, TracePoint},
+    maps::{HashMap, MapData, PerCpuArray, RingBuf},
+    programs::BtfTracePoint,
 };
-use sfd_common::{DropReason, Hook, InodeKey, KernelOffsets, SyscallDescriptor, WatchedValue, map};
+use sfd_common::{
+    DropReason, FUNCTION_SLOTS, FunctionDescriptor, Hook, InodeKey, KernelOffsets, SyscallDescriptor,
+    WatchedValue, map,
+};
 
 use super::{
     btf::{self, Btf},
-    calls, offsets,
+    functions, names, offsets,
 };
-use crate::collect::{CollectConfig, CollectError, HookState, HookStatus};
+use crate::collect::{CollectConfig, CollectError, HookState, HookStatus, NameHooks};
 
 /// The kernel side, built by `cargo xtask build-ebpf --log`.
 #[cfg(feature = "ebpf-log")]
@@ -21,10 +22,6 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!("../../../../target/ebpf/sfd-
 /// The kernel side, built by `cargo xtask build-ebpf`.
 #[cfg(not(feature = "ebpf-log"))]
 static OBJECT: &[u8] = aya::include_bytes_aligned!("../../../../sfd-ebpf/prebuilt/sfd.bpf.o");
-
-/// Where the kernel shows its tracepoints; aya looks here too.
-const TRACEFS: &str = "/sys/kernel/tracing";
-const TRACEFS_OLD: &str = "/sys/kernel/debug/tracing";
 
 /// Gives a type of `sfd-common` the marker that aya wants of map keys, values and globals.
 macro_rules! pod {
@@ -39,7 +36,13 @@ macro_rules! pod {
     )*};
 }
 
-pod!(Key: InodeKey, Value: WatchedValue, Offsets: KernelOffsets, Descriptor: SyscallDescriptor);
+pod!(
+    Key: InodeKey,
+    Value: WatchedValue,
+    Offsets: KernelOffsets,
+    Descriptor: SyscallDescriptor,
+    Functions: [FunctionDescriptor; FUNCTION_SLOTS],
+);
 
 /// Everything that is loaded: programs stay attached while this lives.
 pub(super) struct Loaded {
@@ -53,21 +56,26 @@ pub(super) struct Loaded {
     /// Hands on what the programs have logged; only in builds for debugging.
     pub(super) log: Option<Flush>,
     /// One for each hook, with what the self-test needs to recognise it.
-    pub(super) hooks: Vec<(u16, HookStatus)>,
+    pub(super) hooks: Vec<Hooked>,
+    /// How names and attributes are seen.
+    pub(super) name_hooks: NameHooks,
 }
+
+/// Number of a hook in records, and its state.
+pub(super) type Hooked = (u16, HookStatus);
 
 /// Hands on what the programs have logged.
 pub(super) type Flush = Box<dyn FnMut() + Send>;
 
 /// A tracepoint program: name of the function in the object, tracepoints to try, and what it is for.
-struct Program {
-    function: &'static str,
-    tracepoints: &'static [&'static str],
-    hook: Hook,
-    lost_without: &'static str,
+pub(super) struct Program {
+    pub(super) function: &'static str,
+    pub(super) tracepoints: &'static [&'static str],
+    pub(super) hook: Hook,
+    pub(super) lost_without: &'static str,
 }
 
-const FILE_PROGRAMS: &[Program] = &[
+const CONTENT_PROGRAMS: &[Program] = &[
     Program {
         function: "inode_dirty",
         tracepoints: &["writeback_mark_inode_dirty"],
@@ -81,16 +89,16 @@ const FILE_PROGRAMS: &[Program] = &[
         lost_without: "writes and stores through mmap into clean pages that change no field of the inode",
     },
     Program {
-        function: "uring_submit",
-        tracepoints: &["io_uring_submit_req"],
-        hook: Hook::UringSubmit,
-        lost_without: "names changed through io_uring (rename, unlink, mkdir, links); needs Linux 6.0",
+        function: "iomap",
+        tracepoints: &["iomap_iter"],
+        hook: Hook::Iomap,
+        lost_without: "writes past the page cache (O_DIRECT) and into dirty pages on xfs; needs Linux 5.15",
     },
     Program {
-        function: "uring_complete",
-        tracepoints: &["io_uring_complete"],
-        hook: Hook::UringComplete,
-        lost_without: "names, sizes and attributes changed through io_uring; writes are seen all the same",
+        function: "map_pages",
+        tracepoints: &["mm_filemap_map_pages"],
+        hook: Hook::MapPages,
+        lost_without: "stores through mmap on tmpfs by processes that end before they are seen; needs Linux 6.12",
     },
 ];
 
@@ -151,6 +159,7 @@ pub(super) fn load(config: &CollectConfig) -> Result<Loaded, CollectError> {
         return Err(CollectError::Offsets(missing));
     }
     let offsets = Offsets(offsets::from_btf(&btf));
+    let functions = Functions(functions::descriptors(&btf));
     let types = aya::Btf::from_sys_fs().map_err(|error| CollectError::Load(error.to_string()))?;
     let file_ring = ring_bytes(config.file_ring_bytes);
     let process_ring = ring_bytes(config.process_ring_bytes);
@@ -159,6 +168,7 @@ pub(super) fn load(config: &CollectConfig) -> Result<Loaded, CollectError> {
     let mut ebpf = EbpfLoader::new()
         .btf(Some(&types))
         .override_global(map::OFFSETS, &offsets, true)
+        .override_global(map::FUNCTIONS, &functions, true)
         .override_global(map::FILES_WAKE_BYTES, &file_wake, true)
         .override_global(map::PROCESSES_WAKE_BYTES, &process_wake, true)
         .map_max_entries(map::WATCHED, config.watched_max.max(1))
@@ -170,28 +180,16 @@ pub(super) fn load(config: &CollectConfig) -> Result<Loaded, CollectError> {
     // Before any program is loaded: it owns the map they log to.
     let log = logger(&mut ebpf)?;
     let mut hooks = Vec::new();
-    fill_descriptors(&mut ebpf)?;
-    for program in FILE_PROGRAMS {
+    for program in CONTENT_PROGRAMS {
+        // A write through iomap is told from a read by members that only kernels with that tracepoint have.
         hooks.push((program.hook as u16, attach_btf(&mut ebpf, program, &btf, &types)));
     }
-    attach_calls(&mut ebpf, &btf, &mut hooks);
+    let (name_hooks, of_names) = names::attach(&mut ebpf, config.name_hooks, &btf, &types)?;
+    hooks.extend(of_names);
     if config.want_process_events {
         for program in PROCESS_PROGRAMS {
             hooks.push((program.hook as u16, attach_btf(&mut ebpf, program, &btf, &types)));
         }
-    }
-    let attached = |wanted: fn(u16) -> bool| {
-        hooks.iter().any(|(id, status)| wanted(*id) && status.state == HookState::Attached)
-    };
-    let content = attached(|id| id == Hook::InodeDirty as u16 || id == Hook::FolioDirty as u16);
-    if !content && !attached(|id| id < Hook::InodeDirty as u16) {
-        let first = hooks.iter().find_map(|(_, status)| match &status.state {
-            HookState::Failed(why) => Some(format!("{}: {why}", status.name)),
-            _ => None,
-        });
-        return Err(CollectError::NothingAttached(
-            first.unwrap_or_else(|| "no tracepoint is there".to_owned()),
-        ));
     }
     Ok(Loaded {
         files: take(&mut ebpf, map::FILES)?,
@@ -202,6 +200,7 @@ pub(super) fn load(config: &CollectConfig) -> Result<Loaded, CollectError> {
         ebpf,
         log,
         hooks,
+        name_hooks,
     })
 }
 
@@ -245,21 +244,8 @@ fn take<M: TryFrom<aya::maps::Map, Error = aya::maps::MapError>>(
     M::try_from(map).map_err(|error| CollectError::Load(format!("map {name}: {error}")))
 }
 
-/// Writes one descriptor for each system call of this architecture.
-fn fill_descriptors(ebpf: &mut Ebpf) -> Result<(), CollectError> {
-    let fail = |error: &dyn std::error::Error| CollectError::Load(format!("map {}: {error}", map::SYSCALLS));
-    let map = ebpf
-        .map_mut(map::SYSCALLS)
-        .ok_or_else(|| CollectError::Load(format!("the object has no map {}", map::SYSCALLS)))?;
-    let mut table = Array::<_, Descriptor>::try_from(map).map_err(|error| fail(&error))?;
-    for call in calls::all() {
-        table.set(call.number, Descriptor(call.descriptor), 0).map_err(|error| fail(&error))?;
-    }
-    Ok(())
-}
-
 /// Attaches a typed tracepoint program.
-fn attach_btf(ebpf: &mut Ebpf, program: &Program, btf: &Btf<'_>, types: &aya::Btf) -> HookStatus {
+pub(super) fn attach_btf(ebpf: &mut Ebpf, program: &Program, btf: &Btf<'_>, types: &aya::Btf) -> HookStatus {
     let known = program.tracepoints.iter().find(|name| btf.tracepoint_arguments(name).is_some());
     let name = format!("tp_btf/{}", known.or(program.tracepoints.first()).unwrap_or(&program.function));
     let state = match known {
@@ -280,80 +266,15 @@ fn attach_btf(ebpf: &mut Ebpf, program: &Program, btf: &Btf<'_>, types: &aya::Bt
     HookStatus { name, state, lost_without: program.lost_without.to_owned() }
 }
 
-/// Attaches the two generic programs to every listed system call.
-fn attach_calls(ebpf: &mut Ebpf, btf: &Btf<'_>, hooks: &mut Vec<(u16, HookStatus)>) {
-    let missing = offsets::missing(btf, KernelOffsets::REQUIRED_FOR_CALLS);
-    let ready = if missing.is_empty() {
-        mount_tracefs().and_then(|()| load_call_programs(ebpf))
-    } else {
-        Err(format!("this kernel's BTF lacks {}", missing.join(", ")))
-    };
-    for call in calls::all() {
-        let state = match &ready {
-            Err(why) => HookState::Failed(why.clone()),
-            Ok(()) if !tracepoint_exists(call.tracepoint) => HookState::Absent,
-            Ok(()) => state_of(|| {
-                // Exit first: an entry without an exit would leave entries in the map.
-                attach_tracepoint(ebpf, "syscall_exit", &format!("sys_exit_{}", call.tracepoint))?;
-                attach_tracepoint(ebpf, "syscall_enter", &format!("sys_enter_{}", call.tracepoint))
-            }),
-        };
-        let status = HookStatus {
-            name: format!("syscalls/{}", call.name),
-            state,
-            lost_without: calls::lost_without(call),
-        };
-        hooks.push((call.number as u16, status));
-    }
-}
-
-fn load_call_programs(ebpf: &mut Ebpf) -> Result<(), String> {
-    for name in ["syscall_exit", "syscall_enter"] {
-        tracepoint_program(ebpf, name)?.load().map_err(|error| chain(&error))?;
-    }
-    Ok(())
-}
-
-fn attach_tracepoint(ebpf: &mut Ebpf, program: &str, tracepoint: &str) -> Result<(), String> {
-    tracepoint_program(ebpf, program)?.attach("syscalls", tracepoint).map_err(|error| chain(&error))?;
-    Ok(())
-}
-
-fn tracepoint_program<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut TracePoint, String> {
-    let program = ebpf.program_mut(name).ok_or_else(|| format!("the object has no program {name}"))?;
-    program.try_into().map_err(|error| chain(&error))
-}
-
-fn tracepoint_exists(name: &str) -> bool {
-    [TRACEFS, TRACEFS_OLD]
-        .iter()
-        .any(|root| Path::new(root).join(format!("events/syscalls/sys_enter_{name}")).is_dir())
-}
-
-fn state_of(attach: impl FnOnce() -> Result<(), String>) -> HookState {
+pub(super) fn state_of(attach: impl FnOnce() -> Result<(), String>) -> HookState {
     match attach() {
         Ok(()) => HookState::Attached,
         Err(why) => HookState::Failed(why),
     }
 }
 
-/// Mounts tracefs where it belongs if it is nowhere (`trace-cmd` does so too): classic tracepoints get their
-/// numbers from it.
-fn mount_tracefs() -> Result<(), String> {
-    if [TRACEFS, TRACEFS_OLD].iter().any(|root| Path::new(root).join("events/syscalls").is_dir()) {
-        return Ok(());
-    }
-    rustix::mount::mount("tracefs", TRACEFS, "tracefs", rustix::mount::MountFlags::empty(), None)
-        .map_err(|error| format!("tracefs is not mounted at {TRACEFS} and mounting it failed: {error}"))?;
-    if Path::new(TRACEFS).join("events/syscalls").is_dir() {
-        Ok(())
-    } else {
-        Err("this kernel has no system call tracepoints (CONFIG_FTRACE_SYSCALLS)".to_owned())
-    }
-}
-
 /// An error with its causes on one line, and only the last lines of a verifier's log.
-fn chain(error: &dyn std::error::Error) -> String {
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut next = error.source();
     while let Some(cause) = next {

@@ -6,8 +6,10 @@
 mod btf;
 mod calls;
 mod detach;
+mod functions;
 mod gaps;
 mod load;
+mod names;
 mod offsets;
 mod ring;
 mod translate;
@@ -69,7 +71,8 @@ impl Drop for Running {
 /// # Errors
 /// When nothing useful can be attached on this machine.
 pub(super) fn start(config: &CollectConfig) -> Result<Collector, CollectError> {
-    let Loaded { ebpf, mut files, mut processes, watched, excluded, drops, log, hooks } = load::load(config)?;
+    let Loaded { ebpf, mut files, mut processes, watched, excluded, drops, log, hooks, name_hooks } =
+        load::load(config)?;
     let counters = Arc::new(Counters::default());
     let mut watcher = WatchedMap::new(watched, Arc::clone(&counters));
     let hooks = match &config.state_dir {
@@ -95,6 +98,7 @@ pub(super) fn start(config: &CollectConfig) -> Result<Collector, CollectError> {
         events,
         watcher: Box::new(watcher),
         rung: Rung::Bpf,
+        name_hooks: Some(name_hooks),
         why: Vec::new(),
         hooks,
         counters,
@@ -135,7 +139,6 @@ fn test_hooks(
         }
     };
     let mut watch = |id, on| watcher.watch_every(id, on);
-    selftest::run(dir, hooks, &mut watch, read, &|name| {
-        calls::all().find(|call| call.name == name).map(|call| call.number)
-    })
+    let number = |name: &str| calls::all().find(|call| call.name == name).map(|call| call.number);
+    selftest::run(dir, hooks, &mut watch, read, &number, &functions::hook_of_call)
 }

@@ -50,8 +50,7 @@ impl Translator {
         let id = InodeId { dev: header.dev, ino: header.ino };
         let mut unresolved = false;
         let change = match record.body {
-            Body::Object => Change::Inode { id, op },
-            Body::Mounts => Change::Mounts,
+            Body::Object => Change::Inode { id, op, mapped: header.flags & flag::MAPPED != 0 },
             Body::Process => Change::Process { pid: header.tgid, op },
             Body::Module(name) => Change::Module { name: String::from_utf8_lossy(name).into_owned(), op },
             Body::Path(path) => {

@@ -39,7 +39,7 @@ impl WatchedMap {
 
     /// Watches an object so that every hook reports it, or stops: for the self-test. `false` when it could not.
     pub(super) fn watch_every(&mut self, id: InodeId, on: bool) -> bool {
-        const EVERY: Value = Value(WatchedValue { flags: WatchedValue::EVERY, dirty: 0 });
+        const EVERY: Value = Value(WatchedValue { flags: WatchedValue::EVERY, ..WatchedValue::CLEAN });
         if on { self.map.insert(key(id), EVERY, 0).is_ok() } else { self.map.remove(&key(id)).is_ok() }
     }
 }
@@ -48,7 +48,7 @@ fn key(id: InodeId) -> Key {
     Key(InodeKey::new(id.dev, id.ino))
 }
 
-const CLEAN: Value = Value(WatchedValue { flags: 0, dirty: 0 });
+const CLEAN: Value = Value(WatchedValue::CLEAN);
 
 impl Watch for WatchedMap {
     fn watch(&mut self, id: InodeId, _: &Path, _: bool) -> Result<(), LossReason> {
