@@ -1,7 +1,7 @@
 //! Does one thing to a file system or to itself, by exactly the system call it is named after.
 //!
 //! ```text
-//! ops [--in DIR] OPERATION ARGUMENT...
+//! ops [--mount-namespace] [--chroot DIR] [--in DIR] OPERATION ARGUMENT...
 //! ```
 //!
 //! SFD leaves its own process out of what it reports, so the tests let this program do it. `ops list` names all
@@ -25,6 +25,23 @@ use libc::c_long;
 
 fn main() -> Result<()> {
     let mut args: Vec<OsString> = std::env::args_os().skip(1).collect();
+    if args.first().is_some_and(|first| first == "--mount-namespace") {
+        // SAFETY: this process has one thread; the flag changes nothing but the namespace it is in.
+        ensure!(
+            unsafe { libc::unshare(libc::CLONE_NEWNS) } == 0,
+            "unshare: {}",
+            std::io::Error::last_os_error()
+        );
+        use rustix::mount::{MountPropagationFlags, mount_change};
+        mount_change("/", MountPropagationFlags::REC | MountPropagationFlags::PRIVATE)?;
+        args.remove(0);
+    }
+    if args.first().is_some_and(|first| first == "--chroot") {
+        ensure!(args.len() > 2, "--chroot needs a directory and an operation");
+        std::os::unix::fs::chroot(&args[1]).with_context(|| format!("{}", args[1].display()))?;
+        std::env::set_current_dir("/")?;
+        args.drain(..2);
+    }
     if args.first().is_some_and(|first| first == "--in") {
         ensure!(args.len() > 2, "--in needs a directory and an operation");
         std::env::set_current_dir(&args[1]).with_context(|| format!("{}", args[1].display()))?;
@@ -131,6 +148,59 @@ fn here() -> types::Fd {
     types::Fd(libc::AT_FDCWD)
 }
 
+/// An argument of a 32-bit call.
+#[cfg(target_arch = "x86_64")]
+enum Slot {
+    Number(u32),
+    /// Address of one of the texts.
+    Text(usize),
+}
+
+/// Makes a system call the way a 32-bit program does, by its number in the i386 table.
+#[cfg(target_arch = "x86_64")]
+fn compat(number: i32, texts: &[CString], slots: [Slot; 3]) -> Result<()> {
+    // Addresses of 32-bit calls have 32 bits.
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_32BIT;
+    // SAFETY: a new mapping.
+    let low = unsafe {
+        libc::mmap(std::ptr::null_mut(), 1 << 16, libc::PROT_READ | libc::PROT_WRITE, flags, -1, 0)
+    };
+    ensure!(low != libc::MAP_FAILED, "mmap: {}", std::io::Error::last_os_error());
+    let mut words = [0_u32; 3];
+    for (word, slot) in words.iter_mut().zip(slots) {
+        *word = match slot {
+            Slot::Number(number) => number,
+            Slot::Text(index) => {
+                let bytes = texts.get(index).context("no such text")?.as_bytes_with_nul();
+                ensure!(bytes.len() <= 8192, "a text is too long");
+                let at = low as usize + index * 8192;
+                // SAFETY: inside the mapping: two texts of at most 8192 bytes each.
+                unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), at as *mut u8, bytes.len()) };
+                u32::try_from(at)?
+            }
+        };
+    }
+    let result: i32;
+    // SAFETY: a system call that reads the texts; `int 0x80` keeps all registers but the result (entry_INT80_compat), and
+    // rbx, which the compiler keeps for itself, is put back.
+    unsafe {
+        std::arch::asm!(
+            "xchg {first:r}, rbx",
+            "int 0x80",
+            "xchg {first:r}, rbx",
+            first = inout(reg) u64::from(words[0]) => _,
+            inout("eax") number => result,
+            in("ecx") words[1],
+            in("edx") words[2],
+            out("r8") _, out("r9") _, out("r10") _, out("r11") _,
+        );
+    }
+    if result < 0 {
+        return Err(std::io::Error::from_raw_os_error(-result).into());
+    }
+    Ok(())
+}
+
 type Operation = (&'static str, &'static str, fn(&Args) -> Result<()>);
 
 /// Every operation: name, arguments, what it does.
@@ -192,6 +262,67 @@ const OPERATIONS: &[Operation] = &[
         let length = A::N(a.number(1)?.cast_signed());
         done(call(libc::SYS_fallocate, &[fd(&a.open(0)?), A::N(mode.into()), A::N(0), length]))
     }),
+    ("collapse", "PATH LENGTH: takes that much out at the start", |a| {
+        let length = A::N(a.number(1)?.cast_signed());
+        let mode = A::N(libc::FALLOC_FL_COLLAPSE_RANGE.into());
+        done(call(libc::SYS_fallocate, &[fd(&a.open(0)?), mode, A::N(0), length]))
+    }),
+    ("zero", "PATH LENGTH: zeroes from the start", |a| {
+        let length = A::N(a.number(1)?.cast_signed());
+        let mode = A::N((libc::FALLOC_FL_ZERO_RANGE | libc::FALLOC_FL_KEEP_SIZE).into());
+        done(call(libc::SYS_fallocate, &[fd(&a.open(0)?), mode, A::N(0), length]))
+    }),
+    ("splice", "PATH TEXT: through a pipe", |a| {
+        let (reader, mut writer) = std::io::pipe()?;
+        let text = a.at(1)?.as_bytes();
+        writer.write_all(text)?;
+        let (to, len) = (a.open(0)?, A::N(i64::try_from(text.len())?));
+        let from = A::N(reader.as_raw_fd().into());
+        done(call(libc::SYS_splice, &[from, A::N(0), fd(&to), A::N(0), len, A::N(0)]))
+    }),
+    ("aio", "PATH TEXT: io_submit", |a| {
+        let (file, text) = (a.open(0)?, a.at(1)?.as_bytes());
+        let mut context = [0_u8; 8];
+        // SAFETY: room for the context that the kernel writes.
+        ensure!(unsafe { libc::syscall(libc::SYS_io_setup, 1, context.as_mut_ptr()) } == 0, "io_setup");
+        let context = i64::from_ne_bytes(context);
+        // struct iocb: data, key, rw flags, opcode 1 (PWRITE), priority, descriptor, buffer, length, offset, ...
+        let mut request = [0_u8; 64];
+        request[16..18].copy_from_slice(&1_u16.to_ne_bytes());
+        request[20..24].copy_from_slice(&file.as_raw_fd().to_ne_bytes());
+        request[24..32].copy_from_slice(&(text.as_ptr() as u64).to_ne_bytes());
+        request[32..40].copy_from_slice(&(text.len() as u64).to_ne_bytes());
+        let list = (request.as_ptr() as u64).to_ne_bytes();
+        ensure!(call(libc::SYS_io_submit, &[A::N(context), A::N(1), A::B(&list)])? == 1, "io_submit");
+        let mut event = [0_u8; 32];
+        // SAFETY: room for one event; the buffers of the request live until it is done.
+        let got = unsafe { libc::syscall(libc::SYS_io_getevents, context, 1, 1, event.as_mut_ptr(), 0) };
+        ensure!(got == 1, "io_getevents");
+        Ok(())
+    }),
+    (
+        "mapped",
+        "PATH ONE OTHER open|closed: stores ONE, says so, waits for a line, stores OTHER, says so, waits; the file \
+         is open or closed by then. The mapping was read first",
+        |a| {
+            let file = a.open(0)?;
+            // SAFETY: nobody truncates the file while this process runs.
+            let mut map = unsafe { memmap2::MmapMut::map_mut(&file)? };
+            std::hint::black_box(map.iter().fold(0_u8, |sum, byte| sum ^ byte));
+            let mut file = Some(file);
+            if a.at(3)? == "closed" {
+                file = None;
+            }
+            for text in [a.at(1)?, a.at(2)?] {
+                let text = text.as_bytes();
+                map.get_mut(..text.len()).context("the file is shorter than the text")?.copy_from_slice(text);
+                println!("stored");
+                std::io::stdin().read_line(&mut String::new())?;
+            }
+            drop(file);
+            Ok(())
+        },
+    ),
     ("copy_file_range", "FROM TO", |a| {
         let (from, to) = (File::open(a.at(0)?)?, a.open(1)?);
         done(call(libc::SYS_copy_file_range, &[fd(&from), A::N(0), fd(&to), A::N(0), A::N(1 << 20), A::N(0)]))
@@ -232,6 +363,10 @@ const OPERATIONS: &[Operation] = &[
     }),
     ("exchange", "ONE OTHER: RENAME_EXCHANGE", |a| {
         let flags = A::N(libc::RENAME_EXCHANGE.into());
+        done(call(libc::SYS_renameat2, &[HERE, A::P(&a.path(0)?), HERE, A::P(&a.path(1)?), flags]))
+    }),
+    ("noreplace", "OLD NEW: RENAME_NOREPLACE", |a| {
+        let flags = A::N(libc::RENAME_NOREPLACE.into());
         done(call(libc::SYS_renameat2, &[HERE, A::P(&a.path(0)?), HERE, A::P(&a.path(1)?), flags]))
     }),
     ("renameat2_in", "OLD_DIR OLD NEW_DIR NEW: relative to descriptors", |a| {
@@ -388,6 +523,11 @@ const OPERATIONS: &[Operation] = &[
             opcode::OpenAt::new(here(), path.as_ptr()).flags(libc::O_CREAT | libc::O_WRONLY).mode(0o600);
         uring(&entry.build()).map(|_| ())
     }),
+    ("uring_open_trunc", "PATH: O_TRUNC", |a| {
+        let path = a.path(0)?;
+        let entry = opcode::OpenAt::new(here(), path.as_ptr()).flags(libc::O_TRUNC | libc::O_WRONLY);
+        uring(&entry.build()).map(|_| ())
+    }),
     ("uring_ftruncate", "PATH LENGTH", |a| {
         let file = a.open(0)?;
         uring(&opcode::Ftruncate::new(types::Fd(file.as_raw_fd()), a.number(1)?).build()).map(|_| ())
@@ -408,6 +548,29 @@ const OPERATIONS: &[Operation] = &[
         done(call(libc::SYS_mount, &[A::P(&tmpfs), A::P(&a.path(0)?), A::P(&tmpfs), A::N(0), A::N(0)]))
     }),
     ("umount", "DIR", |a| done(call(libc::SYS_umount2, &[A::P(&a.path(0)?), A::N(0)]))),
+    ("bind_mount", "FROM DIR", |a| {
+        let flags = A::N(libc::MS_BIND.cast_signed().into());
+        done(call(libc::SYS_mount, &[A::P(&a.path(0)?), A::P(&a.path(1)?), A::N(0), flags, A::N(0)]))
+    }),
+    // 32-bit system calls
+    #[cfg(target_arch = "x86_64")]
+    ("compat_rename", "OLD NEW", |a| {
+        compat(38, &[a.path(0)?, a.path(1)?], [Slot::Text(0), Slot::Text(1), Slot::Number(0)])
+    }),
+    #[cfg(target_arch = "x86_64")]
+    ("compat_chmod", "PATH: to 0751", |a| {
+        compat(15, &[a.path(0)?], [Slot::Text(0), Slot::Number(0o751), Slot::Number(0)])
+    }),
+    #[cfg(target_arch = "x86_64")]
+    ("compat_unlink", "PATH", |a| {
+        compat(10, &[a.path(0)?], [Slot::Text(0), Slot::Number(0), Slot::Number(0)])
+    }),
+    #[cfg(target_arch = "x86_64")]
+    ("compat_write", "PATH TEXT", |a| {
+        let file = a.open(0)?;
+        let (number, len) = (u32::try_from(file.as_raw_fd())?, u32::try_from(a.at(1)?.len())?);
+        compat(4, &[a.path(1)?], [Slot::Number(number), Slot::Text(0), Slot::Number(len)])
+    }),
     // processes
     ("run", "PROGRAM ARGUMENT...: starts it and waits", |a| {
         ensure!(Command::new(a.at(0)?).args(&a.0[1..]).status()?.success(), "it failed");

@@ -139,9 +139,10 @@ fn happen(rig: &mut Rig, what: Happening, a: u8, b: u8, c: u8) {
     }
 }
 
-fn run(steps: &[Step], settled: bool, relative: bool) {
+fn run(steps: &[Step], settled: bool, relative: bool, nameless: bool) {
     let mut rig = if settled { Rig::new() } else { Rig::with_real_stamps() };
     rig.relative = relative;
+    rig.nameless = nameless;
     for dir in ["a", "b/c"] {
         let dir = rig.at(dir);
         rig.mkdir_all(&dir);
@@ -201,15 +202,17 @@ proptest! {
     #[test]
     fn events_in_any_order_lead_to_the_truth(
         steps in prop::collection::vec(step(false), 1..60), settled in prop::bool::weighted(0.9), relative: bool,
+        nameless: bool,
     ) {
-        run(&steps, settled, relative);
+        run(&steps, settled, relative, nameless);
     }
 
     /// With losses, kills and damaged pixels, the scans that follow do.
     #[test]
     fn after_losses_and_kills_scans_lead_to_the_truth(
         steps in prop::collection::vec(step(true), 1..60), settled in prop::bool::weighted(0.9), relative: bool,
+        nameless: bool,
     ) {
-        run(&steps, settled, relative);
+        run(&steps, settled, relative, nameless);
     }
 }

@@ -48,6 +48,8 @@ pub(super) struct Rig {
     redactor: Redactor,
     /// Names in events are relative to their directory's inode.
     pub(super) relative: bool,
+    /// Names are not reported: a change of one is a change of its directory, and of what it names.
+    pub(super) nameless: bool,
     /// Every delivery compares the pixels before and after.
     pub(super) strict: bool,
     /// Tells the root to break off.
@@ -85,6 +87,7 @@ impl Rig {
             stamps: 0,
             redactor: Redactor::ephemeral(&[]).unwrap(),
             relative: false,
+            nameless: false,
             strict: true,
             stop: Arc::default(),
         }
@@ -183,6 +186,10 @@ impl Rig {
     /// A name changed.
     pub(super) fn report_name(&mut self, path: &Path, op: Op) {
         let parent = path.parent().unwrap();
+        if self.nameless {
+            self.report_inode(parent);
+            return self.report_inode(path);
+        }
         let change = match self.inode(parent).filter(|_| self.relative && path != self.tree) {
             Some(id) => Change::Name {
                 base: Base::Dir(id),

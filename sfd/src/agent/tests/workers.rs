@@ -66,7 +66,7 @@ impl Running {
         let worker = Worker::new(
             openers,
             Ancestors::default(),
-            false,
+            None,
             Box::new(Unwatched),
             Arc::clone(&shared),
             outbox,
