@@ -47,6 +47,9 @@ impl Root {
         let inode = self.view.id(&path, &meta);
         if inode == inode_of(&row) {
             watch.rearm(inode);
+            if !is_dir(&row) {
+                self.rearm_other(inode, &path, watch);
+            }
         } else if self.displace(id, dirty, tasks) {
             return;
         } else {

@@ -236,12 +236,35 @@ impl Root {
         if watch.watch(inode, path, dir).is_err() {
             self.counters.unwatched += 1;
         }
+        if !dir {
+            self.rearm_other(inode, path, watch);
+        }
+    }
+
+    /// Watches or rearms the other inode for which changes of an artifact's contents are reported, if there is one.
+    pub(super) fn rearm_other(&mut self, inode: InodeId, path: &Path, watch: &mut dyn Watch) {
+        let Some(other) = self.view.other_id(path, inode) else { return };
+        let known = self.others.insert(other, inode) == Some(inode);
+        // Copied up anew: the one before is nobody's any more.
+        if let Some(before) = self.others_of.insert(inode, other).filter(|before| *before != other) {
+            self.others.remove(&before);
+            watch.unwatch(before);
+        }
+        if known {
+            watch.rearm(other);
+        } else if watch.watch(other, path, false).is_err() {
+            self.counters.unwatched += 1;
+        }
     }
 
     /// Stops watching an inode that no artifact has (any more).
-    pub(super) fn unwatch_unused(&self, inode: InodeId, watch: &mut dyn Watch) {
+    pub(super) fn unwatch_unused(&mut self, inode: InodeId, watch: &mut dyn Watch) {
         if self.inventory.by_inode(inode).is_empty() {
             watch.unwatch(inode);
+            if let Some(other) = self.others_of.remove(&inode) {
+                self.others.remove(&other);
+                watch.unwatch(other);
+            }
         }
     }
 

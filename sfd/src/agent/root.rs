@@ -112,6 +112,10 @@ pub(super) struct Root {
     pub(super) later: Later,
     /// Directories of which not everything is known, and why. Looking at the directory itself cannot tell.
     pub(super) unlisted: HashMap<ArtifactId, String>,
+    /// Other inodes whose changes are those of an artifact's, with that artifact's own: upper layers of overlays.
+    pub(super) others: HashMap<InodeId, InodeId>,
+    /// The same the other way round.
+    pub(super) others_of: HashMap<InodeId, InodeId>,
     /// Files that somebody has mapped for writing.
     pub(super) mapped: HashSet<InodeId>,
     /// Whether a write into a page that is dirty already may be reported by nobody.
@@ -235,6 +239,8 @@ impl Root {
             counters: RootCounters::default(),
             later: Later::default(),
             unlisted: HashMap::new(),
+            others: HashMap::new(),
+            others_of: HashMap::new(),
             mapped: HashSet::new(),
             polls: false,
             history_max: HISTORY_ROWS_MAX,
@@ -249,6 +255,11 @@ impl Root {
     /// The watched path.
     pub(super) fn path(&self) -> &Path {
         self.inventory.root_path()
+    }
+
+    /// Whether changes of an inode are changes of something here.
+    pub(super) fn uses(&self, inode: InodeId) -> bool {
+        self.others.contains_key(&inode) || !self.inventory.by_inode(inode).is_empty()
     }
 
     /// What is believed to be there.
@@ -328,8 +339,9 @@ impl Root {
     /// What is mapped for writing by anyone, as just found out. What no longer is has one more look before it, which was
     /// put off when it was last looked at.
     pub(super) fn set_mapped(&mut self, mapped: &HashSet<InodeId>, now: Instant) {
+        let own = |inode: &InodeId| self.others.get(inode).copied().unwrap_or(*inode);
         let mapped: HashSet<InodeId> =
-            mapped.iter().copied().filter(|inode| !self.inventory.by_inode(*inode).is_empty()).collect();
+            mapped.iter().map(own).filter(|inode| !self.inventory.by_inode(*inode).is_empty()).collect();
         for inode in mapped.difference(&self.mapped) {
             for id in self.inventory.by_inode(*inode) {
                 self.later.look(*id, now, &Dirty::default());

@@ -2,9 +2,9 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::resolve::Ancestors;
@@ -170,14 +170,33 @@ pub fn disk_view(root: &Path, exclude: &[String]) -> Result<DiskView, AgentError
         what: error.to_string(),
     };
     let view = DiskView::new(root).exclude_globs(exclude).map_err(refused)?;
-    let (mut devices, mounts_changed) = (DeviceMap::new(), view.mounts_flag());
-    Ok(view.with_device_of(Box::new(move |path, meta| {
+    let devices = Arc::new(Mutex::new(Devices { map: DeviceMap::new(), mounts_changed: view.mounts_flag() }));
+    let same = Arc::clone(&devices);
+    let view = view.with_device_of(Box::new(move |path, meta| {
+        lock(&devices).fresh().kernel_dev(path).unwrap_or_else(|_| device_of_stat(meta))
+    }));
+    Ok(view.with_other_id(Box::new(move |path, id| lock(&same).fresh().upper(path, id.dev))))
+}
+
+/// What is known of devices, and whether that is old.
+struct Devices {
+    map: DeviceMap,
+    mounts_changed: Arc<AtomicBool>,
+}
+
+impl Devices {
+    fn fresh(&mut self) -> &mut DeviceMap {
         // The number of an unmounted file system's mount is soon that of another one.
-        if mounts_changed.swap(false, Ordering::Relaxed) {
-            devices.forget();
+        if self.mounts_changed.swap(false, Ordering::Relaxed) {
+            self.map.forget();
         }
-        devices.kernel_dev(path).unwrap_or_else(|_| device_of_stat(meta))
-    })))
+        &mut self.map
+    }
+}
+
+/// One thread uses a view, so nobody ever waits here; a panic elsewhere leaves the map as good as it was.
+fn lock(devices: &Mutex<Devices>) -> MutexGuard<'_, Devices> {
+    devices.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ use super::root::{Root, Work};
 use super::status::Shared;
 use super::{AgentError, RootKind};
 use crate::batch::{Batch, Dirty};
-use crate::collect::{LossReason, NameHooks, Watch};
+use crate::collect::{InodeId, LossReason, NameHooks, Watch};
 
 /// Longest step of a scan that is wanted soon: the most that it can add to the latency of a change.
 const SCAN_STEP: Duration = Duration::from_millis(10);
@@ -64,7 +64,7 @@ pub(super) struct Worker {
     ancestors: Ancestors,
     /// Whether the collector should watch the directories above the roots.
     watch_ancestors: bool,
-    watch: Box<dyn Watch>,
+    watch: Box<dyn Watch + Send>,
     shared: Arc<Shared>,
     reports: UnboundedSender<Report>,
     baseline_reported: bool,
@@ -80,7 +80,7 @@ impl Worker {
         openers: Vec<(PathBuf, RootKind, Opener)>,
         ancestors: Ancestors,
         name_hooks: Option<NameHooks>,
-        watch: Box<dyn Watch>,
+        watch: Box<dyn Watch + Send>,
         shared: Arc<Shared>,
         reports: UnboundedSender<Report>,
     ) -> Self {
@@ -205,9 +205,12 @@ impl Worker {
 
     /// Does something with every open root; one that fails is closed and opened again later.
     fn each(&mut self, mut what: impl FnMut(&mut Root, &mut dyn Watch) -> Result<(), AgentError>) {
-        for slot in &mut self.slots {
+        for index in 0..self.slots.len() {
+            let (before, rest) = self.slots.split_at_mut(index);
+            let Some((slot, after)) = rest.split_first_mut() else { continue };
             let Slot::Open(root) = slot else { continue };
-            if let Err(problem) = what(root, self.watch.as_mut()) {
+            let mut watch = OfOneRoot { watch: self.watch.as_mut(), others: [before, after] };
+            if let Err(problem) = what(root, &mut watch) {
                 error!(root = %root.path().display(), %problem, "closing; it will be opened again");
                 *slot = Slot::Failed { why: problem.to_string(), since: Instant::now() };
             }
@@ -281,11 +284,36 @@ impl Worker {
     }
 }
 
+/// The collector as one root sees it. An inode that moves to another root, or whose number is used again there, stays
+/// watched when this one is done with it.
+struct OfOneRoot<'a> {
+    watch: &'a mut dyn Watch,
+    others: [&'a [Slot]; 2],
+}
+
+impl Watch for OfOneRoot<'_> {
+    fn watch(&mut self, id: InodeId, path: &Path, is_dir: bool) -> Result<(), LossReason> {
+        self.watch.watch(id, path, is_dir)
+    }
+
+    fn unwatch(&mut self, id: InodeId) {
+        let has = |slot: &Slot| matches!(slot, Slot::Open(root) if root.uses(id));
+        if !self.others.iter().any(|slots| slots.iter().any(has)) {
+            self.watch.unwatch(id);
+        }
+    }
+
+    fn rearm(&mut self, id: InodeId) {
+        self.watch.rearm(id);
+    }
+}
+
 /// Sorts a batch by root.
 pub(super) fn work_of(batch: &Batch, roots: &[&Root], ancestors: &Ancestors) -> Vec<Work> {
     let mut works: Vec<Work> = roots.iter().map(|_| Work::default()).collect();
     for (work, root) in works.iter_mut().zip(roots) {
         for (inode, dirty) in &batch.inodes {
+            let inode = &root.others.get(inode).copied().unwrap_or(*inode);
             let ids = root.inventory().by_inode(*inode);
             work.artifacts.extend(ids.iter().map(|id| (*id, dirty.clone())));
             // Names in a directory above the root changed: the root may have another one, or be back.

@@ -241,7 +241,7 @@ pub enum HookState {
 ///
 /// The order of calls closes the gap between listing and watching: a directory is watched, *then* listed; a file is
 /// watched, *then* read.
-pub trait Watch: Send {
+pub trait Watch {
     /// Starts watching an object. `Err` means that it cannot be watched (the map is full, inotify's limit is
     /// reached): the caller then verifies it by rescans only, and the loss is counted by the implementation.
     fn watch(&mut self, id: InodeId, path: &Path, is_dir: bool) -> Result<(), LossReason>;

@@ -112,7 +112,7 @@ pub struct Collector {
     /// Events in chunks, in the order they were read.
     pub events: mpsc::Receiver<Vec<Event>>,
     /// Where the engine registers what it watches.
-    pub watcher: Box<dyn Watch>,
+    pub watcher: Box<dyn Watch + Send>,
     /// The rung taken.
     pub rung: Rung,
     /// How names and attributes are seen on the eBPF rung.

@@ -31,6 +31,9 @@ pub(crate) struct Operation {
 /// The promise: the batch window plus one second.
 const PROMISE: Duration = Duration::from_millis(1050);
 
+/// Whole pages and whole blocks: FICLONE into a longer file wants that.
+const FILE_LEN: usize = 16_384;
+
 const fn plain(name: &'static str, act: fn(&Place) -> Result<Done>) -> Operation {
     Operation { name, bound: PROMISE, before: files, act, after: nothing }
 }
@@ -68,7 +71,9 @@ fn files(place: &Place) -> Result<()> {
 }
 
 fn write_clean(path: &Path, text: &str) -> Result<()> {
-    fs::write(path, text.repeat(16_384 / text.len() + 1))?;
+    let mut bytes = text.repeat(FILE_LEN / text.len() + 1).into_bytes();
+    bytes.truncate(FILE_LEN);
+    fs::write(path, bytes)?;
     fs::File::open(path)?.sync_all()?;
     Ok(())
 }

@@ -91,8 +91,8 @@ impl Place {
             .args(args)
             .output()?;
         let error = String::from_utf8_lossy(&output.stderr);
-        // EOPNOTSUPP and EINVAL of fallocate's modes, ioctl and clone: not on this file system.
-        if ["os error 95", "os error 22", "os error 25"].iter().any(|code| error.contains(code)) {
+        // EOPNOTSUPP and ENOTTY: not on this file system.
+        if ["os error 95", "os error 25"].iter().any(|code| error.contains(code)) {
             return Ok(Done::Refused);
         }
         ensure!(output.status.success(), "ops {args:?}: {error}");

@@ -22,7 +22,7 @@ use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use rustix::fs::{Advice, AtFlags, CWD, Dir, Mode, OFlags, ResolveFlags, StatxFlags};
 use rustix::io::Errno;
 
-use super::{DeviceOf, Entry, FileType, InodeId, Meta, Source, View, device_of_stat, meta_of_stat};
+use super::{DeviceOf, Entry, FileType, InodeId, Meta, OtherId, Source, View, device_of_stat, meta_of_stat};
 
 /// More names than this in one directory are an error: 4 Mi names are about 1 GiB of memory.
 pub const ENTRIES_MAX: usize = 4 << 20;
@@ -80,6 +80,8 @@ pub struct DiskView {
     paths: Vec<PathBuf>,
     /// Finds superblock devices.
     device_of: DeviceOf,
+    /// Finds inodes in the upper layers of overlays.
+    other_id: OtherId,
     /// Set when the mount table changed; whoever finds devices resets it.
     mounts_changed: Arc<AtomicBool>,
 }
@@ -94,6 +96,7 @@ impl DiskView {
             globs: GlobSet::empty(),
             paths: Vec::new(),
             device_of: Box::new(|_, meta| device_of_stat(meta)),
+            other_id: Box::new(|_, _| None),
             mounts_changed: Arc::default(),
         }
     }
@@ -122,6 +125,13 @@ impl DiskView {
     #[must_use]
     pub fn with_device_of(mut self, device_of: DeviceOf) -> Self {
         self.device_of = device_of;
+        self
+    }
+
+    /// Replaces how other inodes of an object are found.
+    #[must_use]
+    pub fn with_other_id(mut self, other_id: OtherId) -> Self {
+        self.other_id = other_id;
         self
     }
 
@@ -224,6 +234,10 @@ impl View for DiskView {
             return Err(io::ErrorKind::NotFound.into());
         }
         Ok(meta_of_stat(&rustix::fs::fstat(self.handle(path)?)?))
+    }
+
+    fn other_id(&mut self, path: &Path, id: InodeId) -> Option<InodeId> {
+        (self.other_id)(path, id)
     }
 
     fn born_ns(&mut self, path: &Path) -> Option<i64> {

@@ -20,6 +20,8 @@ pub use proc::ProcView;
 /// Finds the superblock device (`major << 20 | minor`) of an object. On most file systems it is `st_dev`
 /// ([`device_of_stat`]); on btrfs and overlayfs it is not.
 pub type DeviceOf = Box<dyn FnMut(&Path, &Meta) -> u32 + Send>;
+/// Finds what [`View::other_id`] gives.
+pub type OtherId = Box<dyn FnMut(&Path, InodeId) -> Option<InodeId> + Send>;
 
 /// One name in a directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,6 +91,11 @@ pub trait View: Send {
     fn meta(&mut self, path: &Path) -> io::Result<Meta>;
     /// The kernel's identity of the object.
     fn id(&mut self, path: &Path, meta: &Meta) -> InodeId;
+    /// Identity of another inode for which changes of the object's contents are reported too: on an overlay, the file in
+    /// the upper layer.
+    fn other_id(&mut self, _path: &Path, _id: InodeId) -> Option<InodeId> {
+        None
+    }
     /// Opens a regular file for reading. Anything else is [`io::ErrorKind::InvalidInput`] and is not opened.
     fn open(&mut self, path: &Path) -> io::Result<Box<dyn Source>>;
     /// Target of a symbolic link, raw bytes.
