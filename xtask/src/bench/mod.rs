@@ -1,0 +1,198 @@
+//! `cargo xtask bench`: what SFD costs, beside what others cost, measured in the same run.
+//!
+//! A benchmark is a ratio. Observers take turns in every round (nothing, SFD, a peer, ...), so that whatever else the
+//! machine does in a round is in all of them; the table has medians, and ratios round by round. None of this is a
+//! test: times on a shared machine fail for reasons that are nobody's bug.
+
+mod drain;
+mod flood;
+mod matrix;
+mod observer;
+mod stats;
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail, ensure};
+use clap::ValueEnum;
+
+/// Measures what SFD costs, side by side with nothing and with its peers.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// What to measure
+    name: Name,
+    /// How often every observer has its turn; odd numbers have a middle
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+    rounds: u32,
+    /// Put the tables into this file too, between the marks `<!-- bench NAME -->` and `<!-- end -->`
+    #[arg(long, value_name = "FILE")]
+    write: Option<PathBuf>,
+    /// In `idle`: measure audit rules too. Until the next boot the kernel then audits new processes; a rule
+    /// `never,task`, which is left behind, makes that free again
+    #[arg(long)]
+    audit: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Name {
+    /// P1: what a writer pays, in a watched and in another directory
+    Writer,
+    /// P5: a million operations on ten thousand files
+    Flood,
+    /// P9: events a second that the agent drains and batches
+    Drain,
+    /// P10: what processes pay that touch nothing watched
+    Idle,
+    /// The null system call under one kind of hook at a time: where the cost in `idle` comes from
+    Hooks,
+    /// All of these
+    All,
+}
+
+/// Where things are.
+struct Bench {
+    sfd: PathBuf,
+    load: PathBuf,
+    /// On disk, removed at the end.
+    scratch: PathBuf,
+    rounds: u32,
+}
+
+/// A file system in memory, unmounted when dropped.
+struct Tmpfs(PathBuf);
+
+impl Tmpfs {
+    fn mount(path: PathBuf) -> Result<Self> {
+        std::fs::create_dir_all(&path)?;
+        let none = rustix::mount::MountFlags::empty();
+        rustix::mount::mount("sfd-bench", &path, "tmpfs", none, None)
+            .with_context(|| format!("mount tmpfs on {}", path.display()))?;
+        Ok(Self(path))
+    }
+}
+
+impl Drop for Tmpfs {
+    fn drop(&mut self) {
+        if let Err(error) = rustix::mount::unmount(&self.0, rustix::mount::UnmountFlags::DETACH) {
+            eprintln!("{} stays mounted: {error}", self.0.display());
+        }
+    }
+}
+
+pub(crate) fn run(args: &Args) -> Result<()> {
+    ensure!(rustix::process::geteuid().is_root(), "benchmarks load eBPF programs and mount tmpfs: run as root");
+    let target = build()?;
+    observer::adopt_orphans()?;
+    let scratch = target.join(format!("bench-{}", std::process::id()));
+    std::fs::create_dir_all(&scratch)?;
+    let release = target.join("release");
+    let bench = Bench {
+        sfd: release.join("sfd"),
+        load: release.join("load"),
+        scratch: scratch.clone(),
+        rounds: args.rounds,
+    };
+    let result = run_all(args, &bench);
+    std::fs::remove_dir_all(&scratch)?;
+    result
+}
+
+fn run_all(args: &Args, bench: &Bench) -> Result<()> {
+    for (name, label) in [
+        (Name::Writer, "writer"),
+        (Name::Idle, "idle"),
+        (Name::Hooks, "hooks"),
+        (Name::Flood, "flood"),
+        (Name::Drain, "drain"),
+    ] {
+        if args.name != name && args.name != Name::All {
+            continue;
+        }
+        let before = load_average();
+        let table = match name {
+            Name::Writer => matrix::writer(bench)?,
+            Name::Idle => matrix::idle(bench, args.audit)?,
+            Name::Hooks => matrix::hooks(bench)?,
+            Name::Flood => flood::run(bench)?,
+            Name::Drain => drain::run(bench)?,
+            Name::All => continue,
+        };
+        let text = format!("{}\n{table}", setting(label, bench, &before)?);
+        println!("{text}");
+        if let Some(file) = &args.write {
+            put(file, label, &text)?;
+        }
+    }
+    Ok(())
+}
+
+/// Builds what is measured, and gives the target directory.
+fn build() -> Result<PathBuf> {
+    let status = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+        .args(["build", "--release", "--quiet", "-p", "sfd", "-p", "sfd-tests", "--bins"])
+        .status()
+        .context("cargo build")?;
+    ensure!(status.success(), "cargo build --release failed");
+    // This program is target/debug/xtask or target/release/xtask.
+    let own = std::env::current_exe()?;
+    Ok(own.ancestors().nth(2).context("no target directory")?.to_path_buf())
+}
+
+/// What a reader needs to know of the run: when, on what, beside what else.
+fn setting(label: &str, bench: &Bench, load_before: &str) -> Result<String> {
+    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+    let cpu = read("/proc/cpuinfo");
+    let model = cpu.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or("?");
+    let cpus = std::thread::available_parallelism()?;
+    let mut text = String::new();
+    write!(
+        text,
+        "`cargo xtask bench {label} --rounds {}`, {}; {cpus} CPUs {}, Linux {}; load average {load_before} before and {} \
+         after; commit {}.\n",
+        bench.rounds,
+        output("date", &["-u", "+%Y-%m-%d %H:%M UTC"]),
+        model.trim_start_matches(['\t', ' ', ':']),
+        read("/proc/sys/kernel/osrelease").trim(),
+        load_average(),
+        output("git", &["describe", "--always", "--dirty", "--abbrev=10"]),
+    )?;
+    Ok(text)
+}
+
+fn load_average() -> String {
+    let text = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    text.split(' ').next().unwrap_or("?").to_owned()
+}
+
+fn output(program: &str, args: &[&str]) -> String {
+    let output = Command::new(program).args(args).output();
+    output.map_or_else(|_| "?".to_owned(), |output| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}
+
+/// Puts a table between its marks.
+fn put(file: &Path, label: &str, text: &str) -> Result<()> {
+    let old = std::fs::read_to_string(file).with_context(|| file.display().to_string())?;
+    let new = replaced(&old, label, text).with_context(|| file.display().to_string())?;
+    std::fs::write(file, new).with_context(|| file.display().to_string())
+}
+
+fn replaced(old: &str, label: &str, text: &str) -> Result<String> {
+    let begin = format!("<!-- bench {label} -->\n");
+    let Some((before, rest)) = old.split_once(&begin) else { bail!("no mark {begin:?}") };
+    let (_, after) = rest.split_once("<!-- end -->").context("no mark <!-- end --> after it")?;
+    Ok(format!("{before}{begin}{}\n<!-- end -->{after}", text.trim_end()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_replaces_its_predecessor_only() {
+        let old = "a\n<!-- bench x -->\nold\n<!-- end -->\nb\n<!-- bench y -->\nother\n<!-- end -->\n";
+        let new = replaced(old, "x", "new\n").unwrap();
+        assert_eq!(new, old.replace("old", "new"));
+        assert!(replaced(old, "z", "new").is_err());
+    }
+}
