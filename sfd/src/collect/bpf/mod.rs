@@ -9,6 +9,7 @@ mod detach;
 mod gaps;
 mod load;
 mod offsets;
+pub mod replay;
 mod ring;
 mod translate;
 mod watch;
