@@ -335,10 +335,10 @@ impl Agent {
                 _ = verify_proc.tick() => want(&mut errands, Order::Scan(RootKind::Proc)),
                 chunk = self.events.recv(), if collecting => if let Some(chunk) = chunk {
                     let now = clock::monotonic_ns();
-                    for event in &chunk {
+                    self.tell_tap(&chunk);
+                    for event in chunk {
                         batcher.push(event, now);
                     }
-                    self.tell_tap(&chunk);
                 } else {
                     collecting = false;
                     if self.rung != Rung::Scan {
