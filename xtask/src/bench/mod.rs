@@ -146,10 +146,10 @@ fn setting(label: &str, bench: &Bench, load_before: &str) -> Result<String> {
     let model = cpu.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or("?");
     let cpus = std::thread::available_parallelism()?;
     let mut text = String::new();
-    write!(
+    writeln!(
         text,
         "`cargo xtask bench {label} --rounds {}`, {}; {cpus} CPUs {}, Linux {}; load average {load_before} before and {} \
-         after; commit {}.\n",
+         after; commit {}.",
         bench.rounds,
         output("date", &["-u", "+%Y-%m-%d %H:%M UTC"]),
         model.trim_start_matches(['\t', ' ', ':']),
