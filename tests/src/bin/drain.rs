@@ -58,7 +58,8 @@ fn main() -> Result<()> {
         match replay.events.try_recv() {
             Ok(chunk) => {
                 let now = monotonic_ns();
-                received += chunk.iter().filter(|event| !matches!(event.change, Change::Lost { .. })).count() as u64;
+                received +=
+                    chunk.iter().filter(|event| !matches!(event.change, Change::Lost { .. })).count() as u64;
                 for event in chunk {
                     batcher.push(event, now);
                 }

@@ -171,7 +171,10 @@ fn flood(dir: &Path, files: u64, count: u64) -> Result<Took> {
         let writers: Vec<_> = (0..WRITERS)
             .map(|writer| scope.spawn(move || flood_half(dir, writer * half, half, count / WRITERS)))
             .collect();
-        writers.into_iter().map(|writer| writer.join().map_err(|_| anyhow::anyhow!("a writer panicked"))?).sum()
+        writers
+            .into_iter()
+            .map(|writer| writer.join().map_err(|_| anyhow::anyhow!("a writer panicked"))?)
+            .sum()
     });
     let cpu_ns: Result<u64> = cpu_ns;
     Ok(Took { wall_ns: now_ns(ClockId::Monotonic) - started, cpu_ns: cpu_ns? })

@@ -45,7 +45,11 @@ pub(super) fn run(bench: &Bench) -> Result<String> {
                     threads could do, a second |\n|--:|--:|--:|--:|--:|--:|\n"
         .to_owned();
     for (rate, samples) in RATES.iter().zip(&samples) {
-        let told = if *rate == 0 { "as fast as can be".to_owned() } else { format!("{:.1} M/s", *rate as f64 / 1e6) };
+        let told = if *rate == 0 {
+            "as fast as can be".to_owned()
+        } else {
+            format!("{:.1} M/s", *rate as f64 / 1e6)
+        };
         let (collect, batch) = (stats::median(&samples.collect_ns), stats::median(&samples.batch_ns));
         writeln!(
             text,

@@ -67,7 +67,10 @@ fn one(bench: &Bench, observer: &Observer, samples: &mut Samples) -> Result<()> 
     if observer.name == Observer::INOTIFYWAIT.name {
         // Every operation writes once, and inotify merges only what nothing came between.
         let text = std::fs::read(bench.scratch.join("inotifywait"))?;
-        let seen = text.split(|byte| *byte == b'\n').filter(|line| line.windows(8).any(|word| word == b" MODIFY ")).count();
+        let seen = text
+            .split(|byte| *byte == b'\n')
+            .filter(|line| line.windows(8).any(|word| word == b" MODIFY "))
+            .count();
         samples.lost.push(f64::from(OPERATIONS) - seen as f64);
     }
     Ok(())
@@ -126,30 +129,27 @@ fn copy(bricks: &Path, to: &Path, ended: Instant) -> Result<Vec<(f64, PathBuf)>>
 
 /// Seconds after the end at which the first right copy was complete.
 fn first_right(bench: &Bench, root: &Path, taken: &[(f64, PathBuf)]) -> Result<f64> {
-    let mut problem = String::new();
     for (seconds, brick) in taken {
         let output = Command::new(&bench.load).arg("right").arg(root).arg(brick).output()?;
         if output.status.success() {
             return Ok(*seconds);
         }
-        problem = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+        let problem = String::from_utf8_lossy(&output.stderr);
         eprintln!("  {seconds:.2} s after the end: {}", problem.lines().next().unwrap_or("?"));
     }
-    eprintln!("the brick was never right: {problem}");
     Ok(f64::INFINITY)
 }
 
 /// Events that the daemon says it lost.
 fn dropped(bench: &Bench) -> Result<f64> {
-    let output =
-        Command::new(&bench.sfd).args(["status", "--json", "--state"]).arg(bench.scratch.join("state")).output()?;
+    let output = Command::new(&bench.sfd)
+        .args(["status", "--json", "--state"])
+        .arg(bench.scratch.join("state"))
+        .output()?;
     let text = String::from_utf8(output.stdout)?;
     let (_, rest) = text.split_once("\"dropped\":").context("no \"dropped\" in sfd status")?;
     let object = rest.split('}').next().unwrap_or_default();
-    Ok(object
-        .split(|c: char| !c.is_ascii_digit())
-        .filter_map(|number| number.parse::<f64>().ok())
-        .sum())
+    Ok(object.split(|c: char| !c.is_ascii_digit()).filter_map(|number| number.parse::<f64>().ok()).sum())
 }
 
 fn table(observers: &[&Observer], samples: &[Samples]) -> Result<String> {
@@ -159,7 +159,11 @@ fn table(observers: &[&Observer], samples: &[Samples]) -> Result<String> {
     let nothing = &samples.first().context("nothing comes first")?.seconds;
     for (observer, samples) in observers.iter().zip(samples) {
         let shown = |values: &[f64], unit: &str, digits: usize| {
-            if values.is_empty() { "-".to_owned() } else { format!("{:.digits$}{unit}", stats::median(values)) }
+            if values.is_empty() {
+                "-".to_owned()
+            } else {
+                format!("{:.digits$}{unit}", stats::median(values))
+            }
         };
         let (ratio, least, greatest) = stats::ratio(&samples.seconds, nothing);
         let worst_s = samples.right_s.iter().copied().fold(f64::NAN, f64::max);

@@ -61,8 +61,7 @@ pub(super) fn writer(bench: &Bench) -> Result<String> {
             "syscalls:sys_enter_renameat",
         ],
     );
-    let observers =
-        [Observer::NOTHING, Observer::SFD, Observer::INOTIFYWAIT, Observer::FATRACE, counted];
+    let observers = [Observer::NOTHING, Observer::SFD, Observer::INOTIFYWAIT, Observer::FATRACE, counted];
     measure(bench, &works, &observers)
 }
 
@@ -102,10 +101,16 @@ pub(super) fn idle(bench: &Bench, audit: bool) -> Result<String> {
 pub(super) fn hooks(bench: &Bench) -> Result<String> {
     let observers = [
         Observer::NOTHING,
-        Observer::bpftrace("contents only", &["writeback:writeback_mark_inode_dirty", "writeback:writeback_dirty_folio"]),
+        Observer::bpftrace(
+            "contents only",
+            &["writeback:writeback_mark_inode_dirty", "writeback:writeback_dirty_folio"],
+        ),
         Observer::bpftrace("one entry", &["syscalls:sys_enter_renameat2"]),
         Observer::bpftrace("one exit", &["syscalls:sys_exit_renameat2"]),
-        Observer::bpftrace("entry and exit", &["syscalls:sys_enter_renameat2", "syscalls:sys_exit_renameat2"]),
+        Observer::bpftrace(
+            "entry and exit",
+            &["syscalls:sys_enter_renameat2", "syscalls:sys_exit_renameat2"],
+        ),
         Observer::bpftrace("every exit", &["raw_syscalls:sys_exit"]),
         Observer::bpftrace("the call itself", &["syscalls:sys_enter_getppid"]),
         Observer::SFD,
@@ -120,8 +125,7 @@ fn measure(bench: &Bench, works: &[Work], observers: &[Observer]) -> Result<Stri
     let works: Vec<&Work> = works.iter().filter(|work| redis || work.load.is_some()).collect();
     let (watched, other) =
         (Tmpfs::mount(bench.scratch.join("watched"))?, Tmpfs::mount(bench.scratch.join("other"))?);
-    let place =
-        Place { sfd: &bench.sfd, watched: &watched.0, scratch: &bench.scratch, keep_output: false };
+    let place = Place { sfd: &bench.sfd, watched: &watched.0, scratch: &bench.scratch, keep_output: false };
     let mut samples = vec![vec![Vec::new(); observers.len()]; works.len()];
     for round in 0..bench.rounds {
         for (at, observer) in observers.iter().enumerate() {
@@ -141,7 +145,12 @@ fn measure(bench: &Bench, works: &[Work], observers: &[Observer]) -> Result<Stri
     }
     let mut text = table(&works, &observers, &samples)?;
     for observer in missing {
-        writeln!(text, "- {}: not measured, {} is not installed", observer.name, observer.missing().unwrap_or("it"))?;
+        writeln!(
+            text,
+            "- {}: not measured, {} is not installed",
+            observer.name,
+            observer.missing().unwrap_or("it")
+        )?;
     }
     if !redis {
         text.push_str("- redis-benchmark: not measured, redis-server is not installed\n");
@@ -195,7 +204,8 @@ fn redis(scratch: &Path, count: u32) -> Result<Sample> {
         .context("redis-benchmark")?;
     let text = String::from_utf8(output.stdout)?;
     // "GET","156250.00",...
-    let row = text.lines().find_map(|line| line.strip_prefix("\"GET\",\"")).context("redis-benchmark's row")?;
+    let row =
+        text.lines().find_map(|line| line.strip_prefix("\"GET\",\"")).context("redis-benchmark's row")?;
     let per_s: f64 = row.split('"').next().context("requests a second")?.parse()?;
     Ok(Sample { wall_ns: 1e9 / per_s, cpu_ns: None })
 }

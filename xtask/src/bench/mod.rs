@@ -81,7 +81,10 @@ impl Drop for Tmpfs {
 }
 
 pub(crate) fn run(args: &Args) -> Result<()> {
-    ensure!(rustix::process::geteuid().is_root(), "benchmarks load eBPF programs and mount tmpfs: run as root");
+    ensure!(
+        rustix::process::geteuid().is_root(),
+        "benchmarks load eBPF programs and mount tmpfs: run as root"
+    );
     let target = build()?;
     observer::adopt_orphans()?;
     let scratch = target.join(format!("bench-{}", std::process::id()));
@@ -109,7 +112,7 @@ fn run_all(args: &Args, bench: &Bench) -> Result<()> {
         if args.name != name && args.name != Name::All {
             continue;
         }
-        let before = load_average();
+        let before = (load_average(), observer::programs());
         let table = match name {
             Name::Writer => matrix::writer(bench)?,
             Name::Idle => matrix::idle(bench, args.audit)?,
@@ -140,21 +143,26 @@ fn build() -> Result<PathBuf> {
 }
 
 /// What a reader needs to know of the run: when, on what, beside what else.
-fn setting(label: &str, bench: &Bench, load_before: &str) -> Result<String> {
+fn setting(label: &str, bench: &Bench, before: &(String, Option<usize>)) -> Result<String> {
     let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
     let cpu = read("/proc/cpuinfo");
     let model = cpu.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or("?");
     let cpus = std::thread::available_parallelism()?;
+    let count =
+        |programs: Option<usize>| programs.map_or_else(|| "unknown".to_owned(), |count| count.to_string());
     let mut text = String::new();
     writeln!(
         text,
-        "`cargo xtask bench {label} --rounds {}`, {}; {cpus} CPUs {}, Linux {}; load average {load_before} before and {} \
-         after; commit {}.",
+        "`cargo xtask bench {label} --rounds {}`, {}; {cpus} CPUs {}, Linux {}; load average {} before and {} \
+         after, tracing programs of others {} and {}; commit {}.",
         bench.rounds,
         output("date", &["-u", "+%Y-%m-%d %H:%M UTC"]),
         model.trim_start_matches(['\t', ' ', ':']),
         read("/proc/sys/kernel/osrelease").trim(),
+        before.0,
         load_average(),
+        count(before.1),
+        count(observer::programs()),
         output("git", &["describe", "--always", "--dirty", "--abbrev=10"]),
     )?;
     Ok(text)

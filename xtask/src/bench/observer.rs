@@ -94,7 +94,13 @@ impl Observer {
             Ok(std::fs::File::create(place.scratch.join(name))?.into())
         };
         match &self.kind {
-            Kind::Nothing => {}
+            Kind::Nothing => {
+                if let Some(others @ 1..) = programs() {
+                    eprintln!(
+                        "{others} tracing programs of others are attached: \"nothing\" is not quite nothing"
+                    );
+                }
+            }
             Kind::Sfd => {
                 let state = place.scratch.join("state");
                 let _ = std::fs::remove_dir_all(&state);
@@ -152,8 +158,7 @@ pub(super) struct Usage {
 impl Running {
     fn spawn(&mut self, mut command: Command) -> Result<()> {
         let name = command.get_program().to_owned();
-        self.child =
-            Some(command.stdin(Stdio::null()).spawn().with_context(|| name.display().to_string())?);
+        self.child = Some(command.stdin(Stdio::null()).spawn().with_context(|| name.display().to_string())?);
         Ok(())
     }
 
@@ -272,6 +277,14 @@ fn wait(what: &str, mut done: impl FnMut() -> Result<bool>) -> Result<()> {
 /// Makes processes whose parent ends children of this one, so that [`Running::stop`] can wait for them.
 pub(super) fn adopt_orphans() -> Result<()> {
     rustix::process::set_child_subreaper(Some(rustix::process::getpid())).context("child subreaper")
+}
+
+/// eBPF programs on tracepoints and functions that are loaded on this machine, if `bpftool` can tell.
+pub(super) fn programs() -> Option<usize> {
+    let output = Command::new("bpftool").args(["-j", "prog", "show"]).output().ok()?;
+    let text = String::from_utf8(output.stdout).ok().filter(|_| output.status.success())?;
+    let kinds = ["tracepoint", "raw_tracepoint", "tracing", "perf_event", "kprobe"];
+    Some(kinds.iter().map(|kind| text.matches(&format!("\"type\":\"{kind}\"")).count()).sum())
 }
 
 /// The first program of this name in `PATH`.

@@ -8,8 +8,8 @@ use std::{
 };
 
 use rustix::time::{ClockId, clock_gettime};
-use smol_str::SmolStr;
 use sfd_common::{AT_FDCWD, Body, Record, flag};
+use smol_str::SmolStr;
 
 use crate::collect::{Base, Change, Event, InodeId, Writer, device};
 
