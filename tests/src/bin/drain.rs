@@ -50,7 +50,7 @@ fn main() -> Result<()> {
     // The worker, which does away with batches in its own time.
     let (orders, worker) = std::sync::mpsc::channel();
     std::thread::spawn(move || worker.into_iter().for_each(drop::<Batch>));
-    let mut batcher = Batcher::new(u64::try_from(WINDOW.as_nanos())?);
+    let mut stage = Batcher::new(u64::try_from(WINDOW.as_nanos())?);
     let (mut received, mut batched, mut written, mut last) = (0, 0, None, Instant::now());
     let mut producer = Some(producer);
     let mut producer_cpu_ns = 0;
@@ -61,10 +61,10 @@ fn main() -> Result<()> {
                 received +=
                     chunk.iter().filter(|event| !matches!(event.change, Change::Lost { .. })).count() as u64;
                 for event in chunk {
-                    batcher.push(event, now);
+                    stage.push(event, now);
                 }
                 last = Instant::now();
-                let batch = batcher.take(monotonic_ns());
+                let batch = stage.take(monotonic_ns());
                 batched += batch.events;
                 if batch.events > 0 {
                     orders.send(batch)?;
@@ -75,13 +75,13 @@ fn main() -> Result<()> {
         if producer.as_ref().is_some_and(std::thread::JoinHandle::is_finished) {
             let ended = producer.take().context("it has ended")?.join();
             producer_cpu_ns = ended.map_err(|_| anyhow::anyhow!("the producer panicked"))??;
-            written = Some(maps.number(&maps.counter)?);
+            written = Some(maps.written()?);
         }
         if written.is_some_and(|written| received >= written) {
             break;
         }
     }
-    batched += batcher.take(u64::MAX).events;
+    batched += stage.take(u64::MAX).events;
     let written = written.context("the producer has ended")?;
     let dropped: u64 = maps.dropped()?;
     let collect_ns = thread_cpu_ns("sfd-collect")?;
@@ -161,7 +161,7 @@ fn template(n: u32) -> Vec<u8> {
         ..RecordHeader::default()
     };
     let mut name = Vec::new();
-    if n % 3 == 0 {
+    if n.is_multiple_of(3) {
         name = format!("segment-{file}").into_bytes();
         header.kind = 2;
         header.op = Op::RenameTo as u16;
@@ -239,9 +239,10 @@ impl Maps {
         Ok(())
     }
 
-    fn number(&self, map: &OwnedFd) -> Result<u64> {
+    /// Records that were written.
+    fn written(&self) -> Result<u64> {
         let mut value = [0];
-        Self::look_up(map, &mut value)?;
+        Self::look_up(&self.counter, &mut value)?;
         Ok(value[0])
     }
 
@@ -253,47 +254,57 @@ impl Maps {
         Ok(values.iter().sum())
     }
 
-    /// The program: counts, takes a template, numbers it, writes it, counts a drop if there was no room.
+    /// The program: takes a template, numbers it, writes it; counts a drop if there was no room.
+    ///
+    /// r7 is the record's number, r8 the record, r9 where the number is kept.
+    fn program(&self) -> Vec<u64> {
+        let exit: &[u64] = &[op(0xb7, 0, 0, 0, 0), op(0x95, 0, 0, 0, 0)];
+        // The value at the key on the stack, in r0; the end if there is none.
+        let look_up: &[u64] = &[
+            op(0xbf, 2, 10, 0, 0),
+            op(0x07, 2, 0, 0, -4),
+            op(0x85, 0, 0, 0, 1),
+            op(0x55, 0, 0, 2, 0),
+            op(0xb7, 0, 0, 0, 0),
+            op(0x95, 0, 0, 0, 0),
+        ];
+        let parts: &[&[u64]] = &[
+            &[op(0x62, 10, 0, -4, 0)],
+            &map(&self.counter),
+            look_up,
+            &[op(0xbf, 9, 0, 0, 0), op(0x79, 7, 9, 0, 0)],
+            // key = number % TEMPLATES
+            &[op(0xbf, 1, 7, 0, 0), op(0x57, 1, 0, 0, TEMPLATES.cast_signed() - 1), op(0x63, 10, 1, -4, 0)],
+            &map(&self.templates),
+            look_up,
+            // record.sequence = number
+            &[op(0xbf, 8, 0, 0, 0), op(0x7b, 8, 7, 8, 0)],
+            // Wake the reader when a quarter is full: bpf_ringbuf_query(ring, BPF_RB_AVAIL_DATA), then
+            // BPF_RB_NO_WAKEUP or BPF_RB_FORCE_WAKEUP in r4, as the daemon's own programs do.
+            &map(&self.ring),
+            &[op(0xb7, 2, 0, 0, 0), op(0x85, 0, 0, 0, 134), op(0xb7, 4, 0, 0, 1)],
+            &[op(0xb5, 0, 0, 1, RING_BYTES.cast_signed() / 4), op(0xb7, 4, 0, 0, 2)],
+            // r3 = record.total_len, bounded for the verifier
+            &[op(0x61, 3, 8, 0, 0), op(0xb5, 3, 0, 2, TEMPLATE_LEN.cast_signed())],
+            exit,
+            &map(&self.ring),
+            &[op(0xbf, 2, 8, 0, 0), op(0x85, 0, 0, 0, 130)],
+            // Written: number + 1
+            &[op(0x55, 0, 0, 4, 0), op(0x07, 7, 0, 0, 1), op(0x7b, 9, 7, 0, 0)],
+            exit,
+            // Else drops[FileRing] + 1
+            &[op(0x62, 10, 0, -4, DropReason::FileRing as i32)],
+            &map(&self.drops),
+            look_up,
+            &[op(0x79, 1, 0, 0, 0), op(0x07, 1, 0, 0, 1), op(0x7b, 0, 1, 0, 0)],
+            exit,
+        ];
+        parts.concat()
+    }
+
+    /// Loads it.
     fn load(&self) -> Result<OwnedFd> {
-        let mut code: Vec<u64> = Vec::new();
-        let mut ops = |instructions: &[[i64; 5]]| {
-            for [opcode, to, from, offset, value] in instructions {
-                let registers = (*to | *from << 4) as u64;
-                let offset = u64::from((*offset as i16).cast_unsigned());
-                let value = u64::from((*value as i32).cast_unsigned());
-                code.push(*opcode as u64 | registers << 8 | offset << 16 | value << 32);
-            }
-        };
-        // Two instructions load a map (BPF_PSEUDO_MAP_FD); jumps count instructions after themselves.
-        let map = |fd: &OwnedFd| [[0x18, 1, 1, 0, i64::from(fd.as_raw_fd())], [0, 0, 0, 0, 0]];
-        let look_up: [[i64; 5]; 3] = [[0xbf, 2, 10, 0, 0], [0x07, 2, 0, 0, -4], [0x85, 0, 0, 0, 1]];
-        let exit: [[i64; 5]; 3] = [[0x55, 0, 0, 2, 0], [0xb7, 0, 0, 0, 0], [0x95, 0, 0, 0, 0]];
-        ops(&[[0x62, 10, 0, -4, 0]]); // key = 0
-        ops(&map(&self.counter));
-        ops(&look_up);
-        ops(&exit); // if null
-        ops(&[[0xbf, 9, 0, 0, 0], [0x79, 7, 9, 0, 0]]); // r9 = counter, r7 = number
-        ops(&[[0xbf, 1, 7, 0, 0], [0x57, 1, 0, 0, i64::from(TEMPLATES - 1)], [0x63, 10, 1, -4, 0]]);
-        ops(&map(&self.templates));
-        ops(&look_up);
-        ops(&exit);
-        ops(&[[0xbf, 8, 0, 0, 0], [0x7b, 8, 7, 8, 0]]); // r8 = record, record.sequence = number
-        ops(&map(&self.ring));
-        ops(&[[0xb7, 2, 0, 0, 0], [0x85, 0, 0, 0, 134]]); // ringbuf_query(ring, AVAIL_DATA)
-        ops(&[[0xb7, 4, 0, 0, 1]]); // NO_WAKEUP
-        ops(&[[0xb5, 0, 0, 1, i64::from(RING_BYTES / 4)], [0xb7, 4, 0, 0, 2]]); // else FORCE_WAKEUP
-        ops(&[[0x61, 3, 8, 0, 0], [0xb5, 3, 0, 2, i64::from(TEMPLATE_LEN)]]); // r3 = record.total_len
-        ops(&[[0xb7, 0, 0, 0, 0], [0x95, 0, 0, 0, 0]]);
-        ops(&map(&self.ring));
-        ops(&[[0xbf, 2, 8, 0, 0], [0x85, 0, 0, 0, 130]]); // ringbuf_output
-        ops(&[[0x55, 0, 0, 4, 0]]); // if written:
-        ops(&[[0x07, 7, 0, 0, 1], [0x7b, 9, 7, 0, 0], [0xb7, 0, 0, 0, 0], [0x95, 0, 0, 0, 0]]);
-        ops(&[[0x62, 10, 0, -4, DropReason::FileRing as i64]]);
-        ops(&map(&self.drops));
-        ops(&look_up);
-        ops(&exit);
-        ops(&[[0x79, 1, 0, 0, 0], [0x07, 1, 0, 0, 1], [0x7b, 0, 1, 0, 0]]);
-        ops(&[[0xb7, 0, 0, 0, 0], [0x95, 0, 0, 0, 0]]);
+        let code = self.program();
         let mut log = vec![0_u8; 1 << 16];
         let (text, licence, buffer) =
             (address(code.as_ptr()), address(c"Dual MIT/GPL".as_ptr()), address(log.as_mut_ptr()));
@@ -319,6 +330,19 @@ impl Maps {
         // SAFETY: just made, owned by nobody else.
         Ok(unsafe { OwnedFd::from_raw_fd(fd) })
     }
+}
+
+/// One instruction: `struct bpf_insn`.
+const fn op(code: u8, to: u8, from: u8, offset: i16, value: i32) -> u64 {
+    code as u64
+        | ((to | from << 4) as u64) << 8
+        | (offset.cast_unsigned() as u64) << 16
+        | (value.cast_unsigned() as u64) << 32
+}
+
+/// The two instructions that put a map into r1 (`BPF_PSEUDO_MAP_FD`).
+fn map(fd: &OwnedFd) -> [u64; 2] {
+    [op(0x18, 1, 1, 0, fd.as_raw_fd()), 0]
 }
 
 /// Runs the program `times` times, in the kernel, over a packet that it does not look at.
