@@ -212,22 +212,15 @@ fn redis(scratch: &Path, count: u32) -> Result<Sample> {
 
 fn table(works: &[&Work], observers: &[&Observer], samples: &[Vec<Vec<Sample>>]) -> Result<String> {
     let mut text =
-        "| work | observer | ns each | of nothing | least - greatest | of nothing, CPU |\n|---|---|--:|--:|--:|--:|\n"
+        "| work | observer | ns each | of nothing | CPU, ns each | of nothing |\n|---|---|--:|--:|--:|--:|\n"
             .to_owned();
     for (work, samples) in works.iter().zip(samples) {
         let wall = |samples: &[Sample]| samples.iter().map(|each| each.wall_ns).collect::<Vec<_>>();
         let cpu = |samples: &[Sample]| samples.iter().filter_map(|each| each.cpu_ns).collect::<Vec<_>>();
         let nothing = samples.first().context("the first observer is nothing")?;
         for (observer, samples) in observers.iter().zip(samples) {
-            let (ratio, least, greatest) = stats::ratio(&wall(samples), &wall(nothing));
-            let (cpu_ratio, ..) = stats::ratio(&cpu(samples), &cpu(nothing));
-            let cpu_ratio = if cpu_ratio.is_nan() { "-".to_owned() } else { format!("{cpu_ratio:.2}") };
-            let ns = stats::median(&wall(samples));
-            writeln!(
-                text,
-                "| {} | {} | {ns:.0} | {ratio:.2} | {least:.2} - {greatest:.2} | {cpu_ratio} |",
-                work.name, observer.name
-            )?;
+            let (wall, cpu) = (cells(&wall(samples), &wall(nothing)), cells(&cpu(samples), &cpu(nothing)));
+            writeln!(text, "| {} | {} | {wall} | {cpu} |", work.name, observer.name)?;
         }
     }
     text.push('\n');
@@ -235,4 +228,13 @@ fn table(works: &[&Work], observers: &[&Observer], samples: &[Vec<Vec<Sample>>])
         writeln!(text, "- {}: `{}`", observer.name, observer.shown())?;
     }
     Ok(text)
+}
+
+/// Two cells: the median, and the ratios to `nothing` with their least and greatest.
+fn cells(values: &[f64], nothing: &[f64]) -> String {
+    if values.is_empty() {
+        return "- | -".to_owned();
+    }
+    let (ratio, least, greatest) = stats::ratio(values, nothing);
+    format!("{:.0} | **{ratio:.2}** ({least:.2} - {greatest:.2})", stats::median(values))
 }

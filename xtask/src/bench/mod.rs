@@ -87,6 +87,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     );
     let target = build()?;
     observer::adopt_orphans()?;
+    clear_remains(&target)?;
     let scratch = target.join(format!("bench-{}", std::process::id()));
     std::fs::create_dir_all(&scratch)?;
     let release = target.join("release");
@@ -99,6 +100,23 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let result = run_all(args, &bench);
     std::fs::remove_dir_all(&scratch)?;
     result
+}
+
+/// Removes what a bench that was interrupted left: its file systems and its directory.
+fn clear_remains(target: &Path) -> Result<()> {
+    for entry in std::fs::read_dir(target)?.flatten() {
+        let name = entry.file_name();
+        let Some(pid) = name.to_str().and_then(|name| name.strip_prefix("bench-")) else { continue };
+        if Path::new("/proc").join(pid).exists() {
+            continue;
+        }
+        for mounted in ["watched", "other", "copies"] {
+            // Fails for those that are no mounts.
+            let _ = rustix::mount::unmount(entry.path().join(mounted), rustix::mount::UnmountFlags::DETACH);
+        }
+        std::fs::remove_dir_all(entry.path()).with_context(|| entry.path().display().to_string())?;
+    }
+    Ok(())
 }
 
 fn run_all(args: &Args, bench: &Bench) -> Result<()> {
