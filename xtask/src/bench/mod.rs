@@ -13,6 +13,7 @@ mod stats;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::ValueEnum;
@@ -130,6 +131,7 @@ fn run_all(args: &Args, bench: &Bench) -> Result<()> {
         if args.name != name && args.name != Name::All {
             continue;
         }
+        settle();
         let before = (load_average(), observer::programs());
         let table = match name {
             Name::Writer => matrix::writer(bench)?,
@@ -183,7 +185,23 @@ fn setting(label: &str, bench: &Bench, before: &(String, Option<usize>)) -> Resu
         count(observer::programs()),
         output("git", &["describe", "--always", "--dirty", "--abbrev=10"]),
     )?;
+    // The work of these benchmarks alone makes a load of one or two.
+    let busy = before.0.parse::<f64>().is_ok_and(|load| load >= 1.0);
+    if busy || before.1.is_some_and(|programs| programs > 0) {
+        text.push_str("\n**Other programs were busy or attached meanwhile: a check that it works, not figures to quote.**\n");
+    }
     Ok(text)
+}
+
+/// Waits until the load of the build or of the benchmark before has gone: it is a mean over a minute. A load that is
+/// more than those make is that of others, and is not waited for.
+fn settle() {
+    let started = Instant::now();
+    while load_average().parse::<f64>().is_ok_and(|load| (1.0..4.0).contains(&load))
+        && started.elapsed() < Duration::from_secs(90)
+    {
+        std::thread::sleep(Duration::from_secs(1));
+    }
 }
 
 fn load_average() -> String {
