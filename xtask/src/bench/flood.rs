@@ -149,7 +149,10 @@ fn dropped(bench: &Bench) -> Result<f64> {
     let text = String::from_utf8(output.stdout)?;
     let (_, rest) = text.split_once("\"dropped\":").context("no \"dropped\" in sfd status")?;
     let object = rest.split('}').next().unwrap_or_default();
-    Ok(object.split(|c: char| !c.is_ascii_digit()).filter_map(|number| number.parse::<f64>().ok()).sum())
+    Ok(object
+        .split(|c: char| !c.is_ascii_digit())
+        .filter_map(|number| number.parse::<f64>().ok()) // Not `sum`: that of nothing is -0.
+        .fold(0.0, |sum, count| sum + count))
 }
 
 fn table(observers: &[&Observer], samples: &[Samples]) -> Result<String> {
