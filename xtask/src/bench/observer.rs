@@ -26,8 +26,7 @@ enum Kind {
     Inotifywait,
     Fatrace,
     Bpftrace(String),
-    /// Rules, without the action.
-    Audit(Vec<&'static str>),
+    Audit,
 }
 
 /// Where an observer looks and puts things.
@@ -47,17 +46,14 @@ impl Observer {
     pub(super) const NOTHING: Self = Self { name: "nothing attached", kind: Kind::Nothing };
     pub(super) const SFD: Self = Self { name: "SFD", kind: Kind::Sfd };
     pub(super) const INOTIFYWAIT: Self = Self { name: "inotifywait", kind: Kind::Inotifywait };
+    /// A watch on a directory, which nobody touches: no records come of it, and none can fill up.
+    pub(super) const AUDIT: Self = Self { name: "audit", kind: Kind::Audit };
     pub(super) const FATRACE: Self = Self { name: "fatrace", kind: Kind::Fatrace };
 
     /// A bpftrace that counts at each of these tracepoints.
     pub(super) fn bpftrace(name: &'static str, probes: &[&str]) -> Self {
         let text = probes.iter().map(|probe| format!("tracepoint:{probe} {{ @ = count(); }}"));
         Self { name, kind: Kind::Bpftrace(text.collect::<Vec<_>>().join(" ")) }
-    }
-
-    /// Audit rules on these system calls.
-    pub(super) fn audit(name: &'static str, calls: &[&'static str]) -> Self {
-        Self { name, kind: Kind::Audit(calls.to_vec()) }
     }
 
     /// Its command as a reader would type it, with `DIR` for what is watched.
@@ -68,7 +64,7 @@ impl Observer {
             Kind::Inotifywait => "inotifywait -m -r DIR".to_owned(),
             Kind::Fatrace => "cd DIR && fatrace -c".to_owned(),
             Kind::Bpftrace(text) => format!("bpftrace -e '{text}'"),
-            Kind::Audit(calls) => format!("auditctl -a always,exit -F arch=b64 -S {}", calls.join(",")),
+            Kind::Audit => "auditctl -e 1 && auditctl -w DIR -p wa".to_owned(),
         }
     }
 
@@ -79,14 +75,14 @@ impl Observer {
             Kind::Inotifywait => "inotifywait",
             Kind::Fatrace => "fatrace",
             Kind::Bpftrace(_) => "bpftrace",
-            Kind::Audit(_) => "auditctl",
+            Kind::Audit => "auditctl",
         };
         find(program).is_none().then_some(program)
     }
 
     /// Starts it and waits until it looks on.
     pub(super) fn start(&self, place: &Place<'_>) -> Result<Running> {
-        let mut running = Running { child: None, audit: Vec::new() };
+        let mut running = Running { child: None, audit: None };
         let output = |name: &str| -> Result<Stdio> {
             if !place.keep_output {
                 return Ok(Stdio::null());
@@ -133,7 +129,14 @@ impl Observer {
                 running.spawn(command)?;
                 running.wait_line(true, "ready")?;
             }
-            Kind::Audit(calls) => running.audit(calls)?,
+            Kind::Audit => {
+                let dir = place.watched.to_str().context("a directory in UTF-8")?;
+                // Left behind by the turn before; not there in the first.
+                let _ = audit(&["-d", "never,task"]);
+                running.audit = Some(dir.to_owned());
+                audit(&["-e", "1"])?;
+                audit(&["-w", dir, "-p", "wa"])?;
+            }
         }
         Ok(running)
     }
@@ -142,8 +145,8 @@ impl Observer {
 /// An observer at work; gone when dropped.
 pub(super) struct Running {
     child: Option<Child>,
-    /// Rules to take away.
-    audit: Vec<String>,
+    /// Directory whose audit watch is to be taken away.
+    audit: Option<String>,
 }
 
 /// What a process has used.
@@ -192,14 +195,6 @@ impl Running {
         })
     }
 
-    fn audit(&mut self, calls: &[&str]) -> Result<()> {
-        audit(&["-e", "1"])?;
-        let calls = calls.join(",");
-        audit(&["-a", "always,exit", "-F", "arch=b64", "-S", &calls])?;
-        self.audit.push(calls);
-        Ok(())
-    }
-
     fn pid(&self) -> Result<u32> {
         Ok(self.child.as_ref().context("not started")?.id())
     }
@@ -224,9 +219,13 @@ impl Running {
     }
 
     fn end(&mut self) -> Result<()> {
-        for calls in std::mem::take(&mut self.audit) {
-            audit(&["-d", "always,exit", "-F", "arch=b64", "-S", &calls])?;
+        if let Some(dir) = self.audit.take() {
+            // First, and whatever else fails: once auditing was on, it is never quite off again before the next boot
+            // (`audit_alloc` in kernel/auditsc.c), and this rule is what makes new processes free of it.
+            let never = audit(&["-a", "never,task"]);
+            audit(&["-W", &dir, "-p", "wa"])?;
             audit(&["-e", "0"])?;
+            never?;
         }
         let Some(mut child) = self.child.take() else { return Ok(()) };
         // bpftrace ends properly on this one only; the others end on it too.
