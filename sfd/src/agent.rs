@@ -348,15 +348,15 @@ impl Agent {
                 // One that is lost with the runtime is found by the timed comparison.
                 Ok(()) = mounts_changed(self.mounts.as_ref()) => {
                     let event = Event { at_ns: now_ns(), change: Change::Mounts, writer: None };
-                    batcher.push(&event, clock::monotonic_ns());
-                    self.tell_tap(&[event]);
+                    self.tell_tap(std::slice::from_ref(&event));
+                    batcher.push(event, clock::monotonic_ns());
                 },
                 chunk = self.events.recv(), if collecting => if let Some(chunk) = chunk {
                     let now = clock::monotonic_ns();
-                    for event in &chunk {
+                    self.tell_tap(&chunk);
+                    for event in chunk {
                         batcher.push(event, now);
                     }
-                    self.tell_tap(&chunk);
                 } else {
                     collecting = false;
                     if self.rung != Rung::Scan {

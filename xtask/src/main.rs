@@ -1,5 +1,6 @@
 //! The project's own commands. This file only dispatches.
 
+mod bench;
 mod build_ebpf;
 mod ci;
 mod picture;
@@ -22,6 +23,8 @@ enum Command {
     BuildEbpf(build_ebpf::Args),
     /// Checks formatting, lints and documentation, and runs every test suite.
     Test(test::TestArgs),
+    /// Measures what SFD costs beside what others cost, in the same run, and prints tables.
+    Bench(bench::Args),
     /// Paints a brick as a PNG, coloured by kind: the picture in the README.
     Picture(picture::Args),
     /// Everything that CI does: `build-ebpf --check`, then `test` with the real-kernel suites required.
@@ -32,6 +35,7 @@ fn main() -> Result<()> {
     match Cli::parse().command {
         Command::BuildEbpf(args) => build_ebpf::run(&args),
         Command::Test(args) => test::run(&args),
+        Command::Bench(args) => bench::run(&args),
         Command::Picture(args) => picture::run(&args),
         Command::Ci => ci::run(),
     }

@@ -14,6 +14,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use foldhash::fast::RandomState;
+
 use crate::collect::{Base, Change, Event, InodeId, LossReason, Op, Writer};
 
 /// Most distinct dirty objects in one batch. A rescan of a root is cheaper than this many single looks.
@@ -46,7 +48,7 @@ impl Dirty {
     }
 
     /// Adds one report.
-    fn note(&mut self, at_ns: i64, op: Op, writer: Option<&Writer>) {
+    fn note(&mut self, at_ns: i64, op: Op, writer: Option<Writer>) {
         if self.count == 0 || at_ns < self.first_ns {
             self.first_ns = at_ns;
         }
@@ -57,12 +59,12 @@ impl Dirty {
         }
     }
 
-    fn add_writer(&mut self, writer: &Writer) {
-        if self.writers.contains(writer) {
+    fn add_writer(&mut self, writer: Writer) {
+        if self.writers.contains(&writer) {
             return;
         }
         if self.writers.len() < WRITERS_MAX {
-            self.writers.push(writer.clone());
+            self.writers.push(writer);
         } else {
             self.more_writers = true;
         }
@@ -78,7 +80,7 @@ impl Dirty {
         self.more_writers |= other.more_writers;
         self.mapped |= other.mapped;
         for writer in &other.writers {
-            self.add_writer(writer);
+            self.add_writer(writer.clone());
         }
     }
 }
@@ -97,8 +99,9 @@ pub struct NameKey {
 /// Everything that became dirty in one window.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Batch {
-    /// Dirty inodes.
-    pub inodes: HashMap<InodeId, Dirty>,
+    /// Dirty inodes. Their numbers are the kernel's, so that a hash that nobody can be made to collide in is not needed;
+    /// names are anybody's.
+    pub inodes: HashMap<InodeId, Dirty, RandomState>,
     /// Dirty names.
     pub names: HashMap<NameKey, Dirty>,
     /// Processes that started, changed or ended.
@@ -130,7 +133,7 @@ impl Batch {
     }
 
     fn forget_entries(&mut self) {
-        self.inodes = HashMap::new();
+        self.inodes = HashMap::default();
         self.names = HashMap::new();
         self.processes = BTreeMap::new();
         self.modules = BTreeMap::new();
@@ -164,32 +167,30 @@ impl Batcher {
     }
 
     /// Takes one event in. `now_ns` is monotonic.
-    pub fn push(&mut self, event: &Event, now_ns: u64) {
+    pub fn push(&mut self, event: Event, now_ns: u64) {
         let Event { at_ns, change, writer } = event;
-        let (at_ns, who) = (*at_ns, writer.as_ref());
         let pending = &mut self.pending;
         pending.events += 1;
         match change {
             Change::Inode { id, op, mapped } => {
-                let dirty = pending.inodes.entry(*id).or_default();
-                dirty.note(at_ns, *op, who);
+                let dirty = pending.inodes.entry(id).or_default();
+                dirty.note(at_ns, op, writer);
                 dirty.mapped |= mapped;
             }
             Change::Name { base, name, base_path, op } => {
-                let key = NameKey { base: base.clone(), name: name.clone(), base_path: base_path.clone() };
                 let bytes = name.len() + base_path.as_ref().map_or(0, |path| path.as_os_str().len());
-                let dirty = pending.names.entry(key).or_insert_with(|| {
+                let dirty = pending.names.entry(NameKey { base, name, base_path }).or_insert_with(|| {
                     pending.name_bytes += bytes;
                     Dirty::default()
                 });
-                dirty.note(at_ns, *op, who);
+                dirty.note(at_ns, op, writer);
             }
-            Change::Process { pid, op } => pending.processes.entry(*pid).or_default().note(at_ns, *op, who),
+            Change::Process { pid, op } => pending.processes.entry(pid).or_default().note(at_ns, op, writer),
             Change::Module { name, op } => {
-                pending.modules.entry(name.clone()).or_default().note(at_ns, *op, who);
+                pending.modules.entry(name).or_default().note(at_ns, op, writer);
             }
-            Change::Mounts => pending.mounts.get_or_insert_default().note(at_ns, Op::Mount, who),
-            Change::Lost { reason, count } => *pending.lost.entry(*reason).or_default() += count,
+            Change::Mounts => pending.mounts.get_or_insert_default().note(at_ns, Op::Mount, writer),
+            Change::Lost { reason, count } => *pending.lost.entry(reason).or_default() += count,
         }
         if pending.entries() > self.entries_max || pending.name_bytes > NAME_BYTES_MAX {
             let forgotten = pending.entries() as u64;

@@ -29,8 +29,8 @@ fn name(text: &str) -> Event {
 fn the_window_starts_with_the_first_event_and_is_not_extended() {
     let mut batcher = Batcher::new(WINDOW);
     assert_eq!(batcher.due_ns(), None);
-    batcher.push(&dirty(1, 10, 5), 100);
-    batcher.push(&dirty(1, 10, 6), 149);
+    batcher.push(dirty(1, 10, 5), 100);
+    batcher.push(dirty(1, 10, 6), 149);
     assert_eq!(batcher.due_ns(), Some(150));
     assert!(batcher.take(149).is_empty());
     let batch = batcher.take(150);
@@ -43,7 +43,7 @@ fn the_window_starts_with_the_first_event_and_is_not_extended() {
 fn a_million_events_on_one_path_are_one_entry_with_a_bounded_writer_set() {
     let mut batcher = Batcher::new(WINDOW);
     for n in 0..1_000_000_u32 {
-        batcher.push(&dirty(1, n % 9, i64::from(n)), 0);
+        batcher.push(dirty(1, n % 9, i64::from(n)), 0);
     }
     let batch = batcher.take(WINDOW);
     let entry = &batch.inodes[&id(1)];
@@ -56,7 +56,7 @@ fn a_million_events_on_one_path_are_one_entry_with_a_bounded_writer_set() {
 fn too_many_entries_become_a_loss_not_memory() {
     let mut batcher = Batcher::with_bound(WINDOW, 10);
     for n in 0..25 {
-        batcher.push(&dirty(n, 1, 0), 0);
+        batcher.push(dirty(n, 1, 0), 0);
     }
     let batch = batcher.take(WINDOW);
     assert_eq!(batch.lost[&LossReason::BatchFull], 22);
@@ -69,7 +69,7 @@ fn too_many_name_bytes_become_a_loss_too() {
     let mut batcher = Batcher::new(WINDOW);
     let long = "x".repeat(4000);
     for n in 0..(NAME_BYTES_MAX / 4000 + 2) {
-        batcher.push(&name(&format!("/{n}/{long}")), 0);
+        batcher.push(name(&format!("/{n}/{long}")), 0);
     }
     assert!(batcher.take(WINDOW).lost.contains_key(&LossReason::BatchFull));
 }
@@ -78,7 +78,7 @@ fn too_many_name_bytes_become_a_loss_too() {
 fn a_loss_alone_opens_a_batch() {
     let mut batcher = Batcher::new(WINDOW);
     let change = Change::Lost { reason: LossReason::FileRingFull, count: 3 };
-    batcher.push(&Event { at_ns: 0, change, writer: None }, 0);
+    batcher.push(Event { at_ns: 0, change, writer: None }, 0);
     assert_eq!(batcher.take(WINDOW).lost[&LossReason::FileRingFull], 3);
 }
 
@@ -101,7 +101,7 @@ proptest! {
             !batch.lost.is_empty()
         };
         for (n, ino) in inos.iter().enumerate() {
-            batcher.push(&dirty(*ino, 1, 0), now);
+            batcher.push(dirty(*ino, 1, 0), now);
             since_loss.insert(*ino);
             if takes.contains(&n) {
                 now += WINDOW;

@@ -54,7 +54,7 @@ pub(crate) fn writers_to_json(writers: &[Writer]) -> String {
         start_ns: w.start_ns,
         uid: w.uid,
         login_uid: w.login_uid,
-        comm: w.comm.clone(),
+        comm: w.comm.to_string(),
         cgroup: w.cgroup,
     };
     serde_json::to_string(&writers.iter().map(record).collect::<Vec<_>>()).unwrap_or_default()
@@ -67,7 +67,7 @@ pub(crate) fn writers_of_json(json: &str) -> Result<Vec<Writer>, String> {
         start_ns: w.start_ns,
         uid: w.uid,
         login_uid: w.login_uid,
-        comm: w.comm,
+        comm: w.comm.into(),
         cgroup: w.cgroup,
     };
     Ok(records.into_iter().map(writer).collect())

@@ -13,7 +13,8 @@ use super::LossReason;
 /// Counters of one collector, written by its thread and read by anyone.
 #[derive(Debug)]
 pub struct Counters {
-    events: [AtomicU64; Op::ALL.len()],
+    /// By the number of the operation.
+    events: [AtomicU64; Op::Any as usize + 1],
     lost: [AtomicU64; LossReason::ALL.len()],
     records: AtomicU64,
     bytes: AtomicU64,
@@ -25,7 +26,7 @@ pub struct Counters {
 impl Default for Counters {
     fn default() -> Self {
         Self {
-            events: [const { AtomicU64::new(0) }; Op::ALL.len()],
+            events: [const { AtomicU64::new(0) }; Op::Any as usize + 1],
             lost: [const { AtomicU64::new(0) }; LossReason::ALL.len()],
             records: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
@@ -59,7 +60,7 @@ pub struct CountersSnapshot {
 impl Counters {
     /// Counts an event.
     pub(super) fn event(&self, op: Op) {
-        if let Some(count) = Op::ALL.iter().position(|each| *each == op).and_then(|at| self.events.get(at)) {
+        if let Some(count) = self.events.get(op as usize) {
             count.fetch_add(1, Relaxed);
         }
     }
@@ -73,9 +74,9 @@ impl Counters {
         }
     }
 
-    /// Counts a record of the ring.
-    pub(super) fn record(&self, bytes: usize) {
-        self.records.fetch_add(1, Relaxed);
+    /// Counts records of a ring and their bytes.
+    pub(super) fn records(&self, records: usize, bytes: usize) {
+        self.records.fetch_add(records as u64, Relaxed);
         self.bytes.fetch_add(bytes as u64, Relaxed);
     }
 
@@ -105,8 +106,7 @@ impl Counters {
         CountersSnapshot {
             events: Op::ALL
                 .iter()
-                .zip(&self.events)
-                .map(|(op, count)| (op.name().to_owned(), load(count)))
+                .filter_map(|op| Some((op.name().to_owned(), load(self.events.get(*op as usize)?))))
                 .filter(|(_, count)| *count > 0)
                 .collect(),
             lost: LossReason::ALL

@@ -23,6 +23,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 pub use sfd_common::Op;
+use smol_str::SmolStr;
 
 pub use counters::{Counters, CountersSnapshot};
 pub use device::DeviceMap;
@@ -54,7 +55,7 @@ pub struct Writer {
     /// Audit login user id; `None` when not set.
     pub login_uid: Option<u32>,
     /// The kernel's 15-byte command name.
-    pub comm: String,
+    pub comm: SmolStr,
     /// Cgroup v2 id, 0 when unknown.
     pub cgroup: u64,
 }

@@ -320,7 +320,7 @@ impl Rig {
     pub(super) fn deliver_these(&mut self, events: &[Event]) -> &mut Self {
         for event in events {
             println!("told {:?}", event.change);
-            self.batcher.push(event, 0);
+            self.batcher.push(event.clone(), 0);
         }
         // The end of time: nothing is held back.
         let batch = self.batcher.take(u64::MAX);

@@ -92,7 +92,7 @@ impl Running {
         for name in names {
             let name = self.tree.join(name).into_os_string();
             let change = Change::Name { base: Base::Absolute, name, base_path: None, op: Op::Any };
-            batcher.push(&Event { at_ns: 1, change, writer: None }, 0);
+            batcher.push(Event { at_ns: 1, change, writer: None }, 0);
         }
         self.orders.send(Order::Batch(Box::new(batcher.take(0)))).unwrap();
         self.ready();

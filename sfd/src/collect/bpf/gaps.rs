@@ -8,6 +8,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use foldhash::fast::RandomState;
+
 /// How long a hole may stay open. Reordering lasts as long as an interrupt; 100 ms is far beyond any.
 const OPEN_MAX: Duration = Duration::from_millis(100);
 /// Numbers kept one by one in a hole; a larger hole is a loss at once.
@@ -16,7 +18,7 @@ const HOLE_MAX: u64 = 1024;
 /// Holes of all streams.
 #[derive(Debug, Default)]
 pub(super) struct Gaps {
-    streams: HashMap<(u16, u8), Stream>,
+    streams: HashMap<(u16, u8), Stream, RandomState>,
     open: usize,
 }
 

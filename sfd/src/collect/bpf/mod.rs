@@ -11,6 +11,7 @@ mod gaps;
 mod load;
 mod names;
 mod offsets;
+pub mod replay;
 mod ring;
 mod translate;
 mod watch;

@@ -119,11 +119,11 @@ fn drain(
     stop: &AtomicBool,
     now: Instant,
 ) -> usize {
-    let mut read = 0;
+    let (mut read, mut bytes) = (0, 0);
     while read < CHUNK_MAX * 16 {
         let Some(item) = ring.next() else { break };
         read += 1;
-        counters.record(item.len());
+        bytes += item.len();
         match decode(&item) {
             Ok(record) => {
                 let header = &record.header;
@@ -153,6 +153,7 @@ fn drain(
             break;
         }
     }
+    counters.records(read, bytes);
     read
 }
 

@@ -9,6 +9,7 @@ use std::{
 
 use rustix::time::{ClockId, clock_gettime};
 use sfd_common::{AT_FDCWD, Body, Record, flag};
+use smol_str::SmolStr;
 
 use crate::collect::{Base, Change, Event, InodeId, Writer, device};
 
@@ -123,7 +124,7 @@ fn writer(record: &Record<'_>) -> Option<Writer> {
         start_ns: header.start_ns,
         uid: header.uid,
         login_uid: (header.loginuid != u32::MAX).then_some(header.loginuid),
-        comm: String::from_utf8_lossy(comm).into_owned(),
+        comm: SmolStr::new(String::from_utf8_lossy(comm)),
         cgroup: header.cgroup,
     })
 }
