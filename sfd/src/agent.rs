@@ -59,6 +59,9 @@ use crate::collect::{
 };
 use worker::{Order, Report, Worker};
 
+/// Longest rest of the worker after a batch. It rests as long as it worked: a flood that never ends costs half a core, and
+/// each path in it is looked at all the more rarely. Together with the work itself it must stay below a second.
+const REST_MAX: Duration = Duration::from_millis(300);
 /// Raw events kept for a client of `sfd events` that reads slowly.
 const TAP_LINES: usize = 4096;
 /// Longest time from the stop order to the end: the contract of `sfd run` is 5 s from the signal.
@@ -308,8 +311,10 @@ impl Agent {
         let mut verify_tree = interval(self.config.verify_every);
         let mut verify_proc = interval(self.config.verify_proc_every);
         let mut collecting = true;
+        // When the worker got its last batch, and until when it rests.
+        let (mut ordered_ns, mut rested_ns) = (None::<u64>, 0_u64);
         loop {
-            let due = batcher.due_ns().filter(|_| ready);
+            let due = batcher.due_ns().filter(|_| ready).map(|due| due.max(rested_ns));
             tokio::select! {
                 biased;
                 () = &mut shutdown => {
@@ -319,6 +324,11 @@ impl Agent {
                 report = self.reports.recv() => match report {
                     Some(report) => {
                         ready |= report.ready;
+                        if let Some(ordered_ns) = ordered_ns.take_if(|_| report.ready) {
+                            let now = clock::monotonic_ns();
+                            let rest_max = u64::try_from(REST_MAX.as_nanos()).unwrap_or(u64::MAX);
+                            rested_ns = now.saturating_add(now.saturating_sub(ordered_ns).min(rest_max));
+                        }
                         if report.baseline_done {
                             self.baseline_done.store(true, Ordering::Relaxed);
                             info!("every root was compared with its source; the picture is live");
@@ -338,6 +348,7 @@ impl Agent {
                     if !batch.is_empty() {
                         ready = false;
                         errand_is_next = true;
+                        ordered_ns = Some(clock::monotonic_ns());
                         self.order(Order::Batch(Box::new(batch)))?;
                     }
                 },

@@ -186,7 +186,7 @@ impl Root {
     ) {
         let Fresh { dir, name, dirty, .. } = fresh;
         self.watch(inode, path, meta.file_type == FileType::Directory, watch);
-        let Look::Changed(artifact) = self.timed_look(inode, path, None, Trust::Read) else {
+        let Look::Changed(artifact) = self.timed_look(inode, path, None, None, Trust::Read) else {
             return self.unwatch_unused(inode, watch);
         };
         let id = self.inventory.fresh_id();

@@ -13,7 +13,7 @@ use super::reconcile::{Tasks, Trust};
 use super::root::{EVENTS_LOST, RESTARTED, Root};
 use super::survey::{never_read, row_of};
 use crate::artifact::inventory::{inode_of, is_dir};
-use crate::artifact::look::{CHANGED_WHILE_READ, Known, Look, complaint};
+use crate::artifact::look::{CHANGED_WHILE_READ, Glance, Known, Look, complaint};
 use crate::artifact::{Artifact, FileType, Meta};
 use crate::batch::Dirty;
 use crate::brick::{ArtifactId, Row, Verb};
@@ -36,24 +36,29 @@ impl Root {
         let Some(row) = self.inventory.get(id) else { return };
         let row = row.clone();
         let path = self.inventory.path(id);
-        let meta = match self.view.meta(&path) {
-            Ok(meta) => meta,
+        // Before the metadata is read, so that a change after that is reported. If something else is there by now, that
+        // does no harm: what was marked has been reported.
+        watch.rearm(inode_of(&row));
+        if !is_dir(&row) {
+            self.rearm_other(inode_of(&row), &path, watch);
+        }
+        let glance = match self.looker.glance(self.view.as_mut(), &path) {
+            Ok(glance) => glance,
             Err(error) if is_absence(&error) => return self.vanish(id, &row, dirty, tasks),
             Err(error) => return self.doubt(id, &format!("cannot be examined: {}", complaint(&error))),
         };
-        if meta.file_type != row.meta.file_type {
+        if glance.meta.file_type != row.meta.file_type {
             return self.become_other(id, dirty, tasks);
         }
-        let inode = self.view.id(&path, &meta);
-        if inode == inode_of(&row) {
-            watch.rearm(inode);
-            if !is_dir(&row) {
-                self.rearm_other(inode, &path, watch);
+        let inode = self.view.id(&path, &glance.meta);
+        let mut glance = Some(glance);
+        if inode != inode_of(&row) {
+            if self.displace(id, dirty, tasks) {
+                return;
             }
-        } else if self.displace(id, dirty, tasks) {
-            return;
-        } else {
             self.watch(inode, &path, is_dir(&row), watch);
+            // It was not watched yet when its metadata was read.
+            glance = None;
         }
         let known = Known {
             meta: row.meta.clone(),
@@ -66,7 +71,7 @@ impl Root {
         };
         let trust = if never_read(&row) { Trust::Read } else { trust };
         self.expect_silence(id, inode, &row.meta, dirty);
-        match self.timed_look(inode, &path, Some(&known), trust) {
+        match self.timed_look(inode, &path, glance, Some(&known), trust) {
             Look::Gone => self.vanish(id, &row, dirty, tasks),
             Look::Unchanged { meta, settled } => {
                 if !settled {
@@ -259,11 +264,12 @@ impl Root {
         &mut self,
         inode: InodeId,
         path: &Path,
+        glance: Option<Glance>,
         known: Option<&Known>,
         trust: Trust,
     ) -> Look {
         let started = Instant::now();
-        let look = self.looker.look(self.view.as_mut(), path, known, trust == Trust::Read);
+        let look = self.looker.look_after(self.view.as_mut(), path, glance, known, trust == Trust::Read);
         self.counters.looks += 1;
         self.later.note_cost(inode, started.elapsed(), Instant::now());
         look

@@ -1,5 +1,6 @@
 //! From a configuration to roots that can be opened.
 
+use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
@@ -12,6 +13,7 @@ use super::root::{Opening, Root};
 use super::state_dir::{StateDir, brick_names};
 use super::worker::Opener;
 use super::{AgentError, RootKind};
+use crate::artifact::Meta;
 use crate::artifact::look::{LookOptions, Looker};
 use crate::artifact::redact::Redactor;
 use crate::artifact::view::{DiskView, ProcView, View, device_of_stat};
@@ -170,25 +172,45 @@ pub fn disk_view(root: &Path, exclude: &[String]) -> Result<DiskView, AgentError
         what: error.to_string(),
     };
     let view = DiskView::new(root).exclude_globs(exclude).map_err(refused)?;
-    let devices = Arc::new(Mutex::new(Devices { map: DeviceMap::new(), mounts_changed: view.mounts_flag() }));
-    let same = Arc::clone(&devices);
-    let view = view.with_device_of(Box::new(move |path, meta| {
-        lock(&devices).fresh().kernel_dev(path).unwrap_or_else(|_| device_of_stat(meta))
+    let devices = Arc::new(Mutex::new(Devices {
+        map: DeviceMap::new(),
+        root: root.to_path_buf(),
+        by_stat: HashMap::new(),
+        mounts_changed: view.mounts_flag(),
     }));
+    let same = Arc::clone(&devices);
+    let view = view.with_device_of(Box::new(move |path, meta| lock(&devices).device_of(path, meta)));
     Ok(view.with_other_id(Box::new(move |path, id| lock(&same).fresh().upper(path, id.dev))))
 }
 
 /// What is known of devices, and whether that is old.
 struct Devices {
     map: DeviceMap,
+    root: PathBuf,
+    /// Superblock devices by `st_dev`, where each number that `stat` shows is of one superblock: anywhere but on overlays
+    /// (on btrfs, several numbers are of the same one).
+    by_stat: HashMap<u64, u32>,
     mounts_changed: Arc<AtomicBool>,
 }
 
 impl Devices {
+    fn device_of(&mut self, path: &Path, meta: &Meta) -> u32 {
+        self.fresh();
+        if let Some(dev) = self.by_stat.get(&meta.dev) {
+            return *dev;
+        }
+        let Ok(dev) = self.map.kernel_dev(path) else { return device_of_stat(meta) };
+        if !self.map.has_overlay(&self.root) {
+            self.by_stat.insert(meta.dev, dev);
+        }
+        dev
+    }
+
     fn fresh(&mut self) -> &mut DeviceMap {
         // The number of an unmounted file system's mount is soon that of another one.
         if self.mounts_changed.swap(false, Ordering::Relaxed) {
             self.map.forget();
+            self.by_stat.clear();
         }
         &mut self.map
     }

@@ -91,6 +91,16 @@ impl DeviceMap {
         self.read = false;
     }
 
+    /// Whether an overlay is mounted below `root`, or it is on one: then `stat` may show the same device for objects of
+    /// two superblocks. `true` also when that cannot be found out.
+    pub fn has_overlay(&mut self, root: &Path) -> bool {
+        if !self.read && self.read_table().is_err() {
+            return true;
+        }
+        let overlays = self.mounts.values().filter_map(|mount| mount.overlay.as_ref());
+        overlays.into_iter().any(|overlay| overlay.at.starts_with(root) || root.starts_with(&overlay.at))
+    }
+
     /// Identity of the file in the upper layer that holds the contents of what `path` names, if `path` is on an overlay
     /// and that can be reached from here: writes through a mapping are reported for that one. `dev` is the device of the
     /// object at `path`.

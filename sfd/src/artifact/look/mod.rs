@@ -107,6 +107,15 @@ pub struct Looker {
     now_ns: Box<dyn FnMut() -> i64 + Send>,
 }
 
+/// Metadata, and when it was read.
+#[derive(Clone, Debug)]
+pub struct Glance {
+    /// The metadata.
+    pub meta: Meta,
+    /// Nanoseconds since the Unix epoch, just before.
+    pub at_ns: i64,
+}
+
 impl Looker {
     /// A looker. A cap outside `K_MIN..=K_CAP` is moved to the nearer end.
     pub fn new(mut options: LookOptions, redactor: Redactor) -> Self {
@@ -131,6 +140,16 @@ impl Looker {
         self
     }
 
+    /// Reads the metadata of a path, and when that was.
+    ///
+    /// # Errors
+    /// As [`View::meta`].
+    pub fn glance(&mut self, view: &mut dyn View, path: &Path) -> io::Result<Glance> {
+        // Before the metadata: a time stamp is judged by how old it was then.
+        let at_ns = (self.now_ns)();
+        Ok(Glance { meta: view.meta(path)?, at_ns })
+    }
+
     /// Looks at a path. Never fails: what cannot be read is an artifact that says why.
     ///
     /// With `known` and without `force_read`, an object whose metadata is as known is not read at all, unless the view
@@ -142,11 +161,26 @@ impl Looker {
         known: Option<&Known>,
         force_read: bool,
     ) -> Look {
+        self.look_after(view, path, None, known, force_read)
+    }
+
+    /// The same when the path was just glanced at.
+    pub fn look_after(
+        &mut self,
+        view: &mut dyn View,
+        path: &Path,
+        mut glance: Option<Glance>,
+        known: Option<&Known>,
+        force_read: bool,
+    ) -> Look {
         let mut last = None;
         for _ in 0..ATTEMPTS {
-            let started_ns = (self.now_ns)();
-            let meta = match view.meta(path) {
-                Ok(meta) => meta,
+            let glance = match glance.take() {
+                Some(glance) => Ok(glance),
+                None => self.glance(view, path),
+            };
+            let (meta, started_ns) = match glance {
+                Ok(glance) => (glance.meta, glance.at_ns),
                 Err(e) if is_gone(&e) => return Look::Gone,
                 Err(e) => {
                     let meta = known.map_or_else(unknown_meta, |k| k.meta.clone());
