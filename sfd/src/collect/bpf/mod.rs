@@ -6,6 +6,7 @@
 mod btf;
 mod calls;
 mod detach;
+pub mod faults;
 mod gaps;
 mod load;
 mod offsets;
@@ -69,7 +70,8 @@ impl Drop for Running {
 /// # Errors
 /// When nothing useful can be attached on this machine.
 pub(super) fn start(config: &CollectConfig) -> Result<Collector, CollectError> {
-    let Loaded { ebpf, mut files, mut processes, watched, excluded, drops, log, hooks } = load::load(config)?;
+    let Loaded { ebpf, mut files, mut processes, watched, excluded, drops, sequences, log, hooks } =
+        load::load(config)?;
     let counters = Arc::new(Counters::default());
     let mut watcher = WatchedMap::new(watched, Arc::clone(&counters));
     let hooks = match &config.state_dir {
@@ -84,8 +86,17 @@ pub(super) fn start(config: &CollectConfig) -> Result<Collector, CollectError> {
     }
     let (sender, events) = mpsc::channel(config.channel_chunks_max.max(1));
     let waker = ring::Waker::new([files.as_raw_fd(), processes.as_raw_fd()]).map_err(CollectError::Thread)?;
-    let reader =
-        ring::Reader { files, processes, drops, sender, counters: Arc::clone(&counters), stop, waker, log };
+    let reader = ring::Reader {
+        files,
+        processes,
+        drops,
+        sequences,
+        sender,
+        counters: Arc::clone(&counters),
+        stop,
+        waker,
+        log,
+    };
     let thread = std::thread::Builder::new()
         .name("sfd-collect".to_owned())
         .spawn(move || reader.run())
