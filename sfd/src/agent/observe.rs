@@ -46,7 +46,7 @@ impl Root {
         }
         let inode = self.view.id(&path, &meta);
         if inode == inode_of(&row) {
-            watch.rearm(inode);
+            self.rearm(inode, watch);
         } else if self.displace(id, dirty, tasks) {
             return;
         } else {

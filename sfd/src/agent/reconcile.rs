@@ -211,20 +211,30 @@ impl Root {
     pub(super) fn heal(&mut self) -> Result<(), AgentError> {
         self.counters.rescans += 1;
         self.distrust(super::root::EVENTS_LOST)?;
-        self.start_scan(false);
+        self.want_scan();
         Ok(())
     }
 
     pub(super) fn watch(&mut self, inode: InodeId, path: &Path, dir: bool, watch: &mut dyn Watch) {
-        if watch.watch(inode, path, dir).is_err() {
-            self.counters.unwatched += 1;
+        if watch.watch(inode, path, dir).is_err() || self.own.contains(&inode) {
+            self.nobody_reports(inode);
+        } else {
+            self.unwatched.remove(&inode);
+        }
+    }
+
+    /// Asks to be told of the next change again.
+    pub(super) fn rearm(&mut self, inode: InodeId, watch: &mut dyn Watch) {
+        if !watch.rearm(inode) {
+            self.nobody_reports(inode);
         }
     }
 
     /// Stops watching an inode that no artifact has (any more).
-    pub(super) fn unwatch_unused(&self, inode: InodeId, watch: &mut dyn Watch) {
+    pub(super) fn unwatch_unused(&mut self, inode: InodeId, watch: &mut dyn Watch) {
         if self.inventory.by_inode(inode).is_empty() {
             watch.unwatch(inode);
+            self.unwatched.remove(&inode);
         }
     }
 

@@ -1,6 +1,6 @@
 //! Comparing a whole root with the disk, a step at a time so that live changes are never kept waiting.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{BTreeSet, HashSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use super::reconcile::{Tasks, Trust};
@@ -9,7 +9,14 @@ use super::{AgentError, clock};
 use crate::artifact::inventory::{inode_of, is_dir};
 use crate::batch::Dirty;
 use crate::brick::ArtifactId;
-use crate::collect::Watch;
+use crate::collect::{InodeId, Watch};
+
+/// How often objects are compared that nobody reports (a limit is reached, or nothing reports at all). With what the
+/// comparison itself takes, their changes are on the brick within the 10 s that a rescan of 100 000 files may take.
+pub(super) const UNWATCHED_EVERY: Duration = Duration::from_secs(5);
+/// Rest between two scans that were not asked for by the clock, as a multiple of what the first one took: events that
+/// are lost without end, or a host that mounts without end, cost a quarter of one core and not a whole one.
+const REST_FACTOR: u32 = 3;
 
 /// A scan in progress.
 #[derive(Debug)]
@@ -18,34 +25,108 @@ pub(super) struct Scan {
     queue: VecDeque<ArtifactId>,
     /// How many there were.
     total: u64,
+    started: Instant,
     /// This scan follows the walk that laid the tree out: directories were just listed and everything is watched.
     just_laid_out: bool,
+    /// Only what nobody reports is compared.
+    partial: bool,
+    /// Everything was made doubtful while it went on: what it has looked at since then. The rest has to be looked at
+    /// once more.
+    since_doubt: Option<HashSet<ArtifactId>>,
+}
+
+/// Which scan is to begin, and when.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Pace {
+    /// Everything is to be compared as soon as the rest is over.
+    wanted: bool,
+    /// When what nobody reports is to be compared.
+    pub(super) unwatched_at: Option<Instant>,
+    /// A scan because of a loss or a mount does not begin before.
+    pub(super) rest_until: Option<Instant>,
 }
 
 impl Root {
     /// Starts comparing everything with the disk.
     ///
-    /// A scan that is going on has to do again what it has passed, because that may have changed since. It does so
-    /// last: however often it is started, it comes round to everything.
+    /// A scan of everything that is going on has to do again what it has passed, because that may have changed since.
+    /// It does so last: however often it is started, it comes round to everything, and starting it again costs nothing.
     pub(super) fn start_scan(&mut self, just_laid_out: bool) {
-        let left = self.scan.take().map(|scan| scan.queue).unwrap_or_default();
-        let mut queue: VecDeque<ArtifactId> =
-            left.into_iter().filter(|id| self.inventory.get(*id).is_some()).collect();
-        let first: HashSet<ArtifactId> = queue.iter().copied().collect();
-        if let Some(root) = self.inventory.root_id() {
-            queue.extend(self.inventory.subtree(root).into_iter().filter(|id| !first.contains(id)));
+        self.pace.wanted = false;
+        if let Some(scan) = self.scan.as_mut().filter(|scan| !scan.partial) {
+            scan.just_laid_out = false;
+            scan.since_doubt = Some(HashSet::new());
+            return;
         }
-        if !just_laid_out {
-            // Every object is offered to the collector again.
-            self.counters.unwatched = 0;
+        self.scan = Some(Scan::new(self.everything(), just_laid_out, false));
+    }
+
+    /// Starts comparing everything, after the rest that the last scan has asked for.
+    pub(super) fn want_scan(&mut self) {
+        if self.is_comparing_everything() {
+            self.start_scan(false);
+        } else {
+            self.pace.wanted = true;
         }
-        let total = queue.len() as u64;
-        self.scan = Some(Scan { queue, total, just_laid_out });
+    }
+
+    /// Starts what is due at `now`.
+    pub(super) fn start_due_scan(&mut self, now: Instant) {
+        let partial = self.scan.as_ref().is_none_or(|scan| scan.partial);
+        if partial && self.pace.wanted && self.pace.rest_until.is_none_or(|until| until <= now) {
+            self.start_scan(false);
+        } else if self.scan.is_none() && self.pace.unwatched_at.is_some_and(|at| at <= now) {
+            self.pace.unwatched_at = None;
+            let ids: BTreeSet<ArtifactId> =
+                self.unwatched.iter().flat_map(|inode| self.inventory.by_inode(*inode)).copied().collect();
+            self.scan = Some(Scan::new(ids.into_iter().collect(), false, true));
+        }
+    }
+
+    /// When [`Self::start_due_scan`] will have something to start.
+    pub(super) fn next_scan(&self) -> Option<Instant> {
+        if self.pace.wanted { self.pace.rest_until } else { self.pace.unwatched_at }
+    }
+
+    /// Whether a scan of everything is going on.
+    pub(super) fn is_comparing_everything(&self) -> bool {
+        self.scan.as_ref().is_some_and(|scan| !scan.partial)
+    }
+
+    /// Something is not reported from now on: it is to be compared again and again.
+    pub(super) fn nobody_reports(&mut self, inode: InodeId) {
+        self.unwatched.insert(inode);
+        self.pace.unwatched_at.get_or_insert_with(|| Instant::now() + UNWATCHED_EVERY);
+    }
+
+    fn everything(&self) -> VecDeque<ArtifactId> {
+        self.inventory.root_id().map(|root| self.inventory.subtree(root).into()).unwrap_or_default()
     }
 
     /// How far a scan has come, as (done, total) artifacts.
     pub(super) fn scan_progress(&self) -> Option<(u64, u64)> {
         self.scan.as_ref().map(|scan| (scan.total - scan.queue.len() as u64, scan.total))
+    }
+
+    /// The queue is empty: another round if there was a loss meanwhile, else the scan is over.
+    fn end_round(&mut self) -> Result<(), AgentError> {
+        self.flush()?;
+        let Some(scan) = self.scan.take() else { return Ok(()) };
+        if let Some(looked_at) = scan.since_doubt {
+            let mut queue = self.everything();
+            queue.retain(|id| !looked_at.contains(id));
+            self.scan = Some(Scan { started: scan.started, ..Scan::new(queue, false, false) });
+            return Ok(());
+        }
+        let (now, took) = (Instant::now(), scan.started.elapsed());
+        self.pace.rest_until = self.pace.rest_until.max(Some(now + took * REST_FACTOR));
+        self.pace.unwatched_at =
+            (!self.unwatched.is_empty()).then(|| now + (took * REST_FACTOR).max(UNWATCHED_EVERY));
+        if !scan.partial {
+            self.counters.last_full_verification_ns = Some(clock::now_ns());
+            self.prune_history()?;
+        }
+        Ok(())
     }
 
     /// Goes on with the scan for at most `budget`. Returns whether there is more to do.
@@ -58,13 +139,13 @@ impl Root {
         while started.elapsed() < budget && !self.is_stopping() {
             let Some(scan) = &mut self.scan else { return Ok(false) };
             let Some(id) = scan.queue.pop_front() else {
-                self.flush()?;
-                self.scan = None;
-                self.counters.last_full_verification_ns = Some(clock::now_ns());
-                self.prune_history()?;
-                return Ok(false);
+                self.end_round()?;
+                continue;
             };
             let register = !scan.just_laid_out;
+            if let Some(looked_at) = &mut scan.since_doubt {
+                looked_at.insert(id);
+            }
             let Some(row) = self.inventory.get(id) else { continue };
             let (inode, dir) = (inode_of(row), is_dir(row));
             // After the laying out, directories are watched and files are not yet.
@@ -83,5 +164,12 @@ impl Root {
         }
         self.flush()?;
         Ok(self.scan.is_some())
+    }
+}
+
+impl Scan {
+    fn new(queue: VecDeque<ArtifactId>, just_laid_out: bool, partial: bool) -> Self {
+        let (total, started) = (queue.len() as u64, Instant::now());
+        Self { queue, total, started, just_laid_out, partial, since_doubt: None }
     }
 }

@@ -113,7 +113,7 @@ impl Worker {
                 Ok(Order::Batch(batch)) => self.batch(&batch),
                 Ok(Order::Sample) => self.sample(),
                 Ok(Order::Scan(kind)) => self.each(|root, _| {
-                    if root.kind == kind && root.scan_progress().is_none() {
+                    if root.kind == kind && !root.is_comparing_everything() {
                         root.start_scan(false);
                     }
                     Ok(())
@@ -128,6 +128,7 @@ impl Worker {
             self.reopen_failed();
             self.each(|root, watch| {
                 root.apply_later(Instant::now(), watch)?;
+                root.start_due_scan(Instant::now());
                 root.scan_step(SCAN_STEP, watch)?;
                 root.tidy(idle)
             });
@@ -142,7 +143,7 @@ impl Worker {
     /// How long to wait for an order while there is nothing to scan.
     fn nap(&self) -> Duration {
         let open = self.slots.iter().filter_map(|slot| match slot {
-            Slot::Open(root) => root.later.next(),
+            Slot::Open(root) => [root.later.next(), root.next_scan()].into_iter().flatten().min(),
             Slot::Failed { .. } => None,
         });
         open.min().map_or(NAP_MAX, |at| at.saturating_duration_since(Instant::now()).min(NAP_MAX))
@@ -298,7 +299,7 @@ pub(super) fn carry_out(
         root.heal()?;
     } else if batch.mounts.is_some() && root.kind == RootKind::Tree {
         // A mount hides or shows a whole subtree without touching a single inode.
-        root.start_scan(false);
+        root.want_scan();
     }
     Ok(())
 }

@@ -179,7 +179,9 @@ impl Watch for Directories {
         }
     }
 
-    fn rearm(&mut self, _: InodeId) {}
+    fn rearm(&mut self, _: InodeId) -> bool {
+        true
+    }
 }
 
 impl Directories {

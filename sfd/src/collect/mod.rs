@@ -220,6 +220,6 @@ pub trait Watch: Send {
     /// Stops watching an object that no longer exists.
     fn unwatch(&mut self, id: InodeId);
     /// Asks to be told of the next change again. Called *before* the object is read, so that a change that lands
-    /// during the read is reported.
-    fn rearm(&mut self, id: InodeId);
+    /// during the read is reported. `false`: that failed, and the object is not watched any more.
+    fn rearm(&mut self, id: InodeId) -> bool;
 }

@@ -19,6 +19,8 @@ pub(super) struct Kernel {
     pub(super) watched: Arc<Mutex<HashMap<InodeId, bool>>>,
     /// Most inodes that fit.
     pub(super) room: Option<usize>,
+    /// The next rearm fails.
+    pub(super) no_memory: Arc<Mutex<bool>>,
 }
 
 impl Kernel {
@@ -55,8 +57,13 @@ impl Watch for Kernel {
         self.watched.lock().unwrap().remove(&id);
     }
 
-    fn rearm(&mut self, id: InodeId) {
+    fn rearm(&mut self, id: InodeId) -> bool {
+        if std::mem::take(&mut *self.no_memory.lock().unwrap()) {
+            self.unwatch(id);
+            return false;
+        }
         self.clean(id);
+        true
     }
 }
 

@@ -52,6 +52,8 @@ pub(super) struct Rig {
     pub(super) strict: bool,
     /// Tells the root to break off.
     pub(super) stop: Arc<AtomicBool>,
+    /// Files that the daemon itself writes.
+    pub(super) own: Vec<InodeId>,
 }
 
 impl Rig {
@@ -87,6 +89,7 @@ impl Rig {
             relative: false,
             strict: true,
             stop: Arc::default(),
+            own: Vec::new(),
         }
     }
 
@@ -110,6 +113,7 @@ impl Rig {
             view: Box::new(view),
             looker,
             stop: Arc::clone(&self.stop),
+            own: self.own.clone(),
         };
         self.root = Some(Root::open(opening, &mut self.kernel, &|_| ()).unwrap());
         self
@@ -329,6 +333,9 @@ impl Rig {
     pub(super) fn scan_step(&mut self, budget: Duration) -> bool {
         let root = self.root.as_mut().unwrap();
         let before = Pixels::of(root, self.strict);
+        // No rest: what is waited for is not the clock.
+        root.pace.rest_until = None;
+        root.start_due_scan(Instant::now());
         let more = root.scan_step(budget, &mut self.kernel).unwrap();
         before.compare(root);
         more
