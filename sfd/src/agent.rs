@@ -156,6 +156,8 @@ pub struct Status {
     pub started_ns: i64,
     /// How it learns of changes.
     pub rung: Rung,
+    /// What is not seen that way; `None` on the highest rung.
+    pub lost_here: Option<&'static str>,
     /// Why not better, and how to get it.
     pub why: Vec<String>,
     /// Each hook.
@@ -414,6 +416,7 @@ fn status_source(
         pid: std::process::id(),
         started_ns,
         rung,
+        lost_here: rung.lost(),
         why: why.clone(),
         hooks: hooks.clone(),
         events: counters.snapshot(),

@@ -143,7 +143,8 @@ pub(super) fn prepare(config: &AgentConfig, stop: &Arc<AtomicBool>) -> Result<Pr
             let view = view_of(kind, &root, &exclude, &state)?;
             let stop = Arc::clone(&stop);
             let own = own.clone();
-            let opening = Opening { bricks: &bricks, name: &name, path: &root, kind, view, looker, stop, own };
+            let opening =
+                Opening { bricks: &bricks, name: &name, path: &root, kind, view, looker, stop, own };
             Root::open(opening, watch, progress)
         });
         openers.push((path.clone(), kind, open));

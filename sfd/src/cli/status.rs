@@ -110,6 +110,17 @@ fn print(status: &Value, out: &mut dyn Write) -> std::io::Result<()> {
     let working =
         hooks.iter().filter(|hook| matches!(hook["state"].as_str(), Some("attached" | "verified"))).count();
     writeln!(out, "changes through {}: {working} of {} hooks", text(&status["rung"]), hooks.len())?;
+    for hook in hooks
+        .iter()
+        .filter(|hook| !matches!(hook["state"].as_str(), Some("attached" | "verified" | "absent")))
+    {
+        let silent = hook["state"].as_str() == Some("silent");
+        let state = if silent { "reports nothing" } else { "was refused" };
+        writeln!(out, "  {} {state}; without it: {}", text(&hook["name"]), text(&hook["lost_without"]))?;
+    }
+    if let Some(lost) = status["lost_here"].as_str() {
+        writeln!(out, "  not seen this way: {}", printable(lost))?;
+    }
     for why in status["why"].as_array().into_iter().flatten() {
         writeln!(out, "  {}", text(why))?;
     }
@@ -140,7 +151,7 @@ fn print(status: &Value, out: &mut dyn Write) -> std::io::Result<()> {
         for (key, what) in [
             ("unverified", "artifacts unverified: sfd inspect says which and why"),
             ("rescans", "rescans after a loss"),
-            ("unwatched", "objects that only scans watch (limit reached)"),
+            ("unwatched", "objects that nobody reports: they are compared every few seconds"),
             ("no_room", "artifacts folded smaller than they are: the brick is full"),
         ] {
             if root[key].as_u64().unwrap_or(0) > 0 {

@@ -26,7 +26,7 @@ pub use counters::{Counters, CountersSnapshot};
 pub use device::DeviceMap;
 pub use scan::Unwatched;
 pub use selftest::probe_hooks;
-pub use start::{CollectConfig, CollectError, Collector, Guard, Source, start};
+pub use start::{CollectConfig, CollectError, Collector, Guard, Source, below_bpf, start};
 
 /// The kernel's own identity of an inode.
 ///
@@ -180,6 +180,23 @@ pub enum Rung {
     Inotify,
     /// Nothing reports; only the timed rescan looks.
     Scan,
+}
+
+impl Rung {
+    /// What is not seen on this rung, in words for an operator; `None` on the highest.
+    pub fn lost(self) -> Option<&'static str> {
+        match self {
+            Self::Bpf => None,
+            Self::Inotify => Some(
+                "who made a change; stores through mmap until a comparison; processes and modules; everything beyond \
+                 fs.inotify.max_user_watches until the next look, a few seconds later",
+            ),
+            Self::Scan => Some(
+                "who made a change, and whatever was undone between two looks; a change shows some seconds late, 10 s \
+                 with 100 000 files",
+            ),
+        }
+    }
 }
 
 /// What a hook is doing.

@@ -48,9 +48,7 @@ pub(super) fn start(why: Vec<String>) -> Collector {
         hooks: vec![HookStatus {
             name: "scan".to_owned(),
             state: HookState::Attached,
-            lost_without:
-                "nothing; it sees every change that is still there when it looks"
-                    .to_owned(),
+            lost_without: "nothing; it sees every change that is still there when it looks".to_owned(),
         }],
         counters: Arc::new(Counters::default()),
         guard: Guard::default(),

@@ -51,16 +51,20 @@ pub(super) fn run(
     mut read: impl FnMut(&mut dyn FnMut(u16)),
     number: &dyn Fn(&str) -> Option<u32>,
 ) -> Vec<HookStatus> {
-    let mut done = BTreeSet::new();
-    if let Err(error) = Script::new(state_dir).and_then(|mut script| script.run(watch, number, &mut done)) {
-        tracing::warn!(dir = %state_dir.display(), %error, "the self-test of the hooks could not be finished");
-    }
-    let mut seen = BTreeSet::new();
-    let deadline = Instant::now() + WAIT_MAX;
-    loop {
+    let (mut done, mut seen) = (BTreeSet::new(), BTreeSet::new());
+    let mut look = |seen: &mut BTreeSet<u16>| {
         read(&mut |hook| {
             seen.insert(hook);
         });
+    };
+    let script = Script::new(state_dir)
+        .and_then(|script| script.run(watch, number, &mut done, &mut || look(&mut seen)));
+    if let Err(error) = script {
+        tracing::warn!(dir = %state_dir.display(), %error, "the self-test of the hooks could not be finished");
+    }
+    let deadline = Instant::now() + WAIT_MAX;
+    loop {
+        look(&mut seen);
         let attached =
             |id: &u16| hooks.iter().any(|(hook, status)| hook == id && status.state == HookState::Attached);
         if done.iter().filter(|id| attached(id)).all(|id| seen.contains(id)) || Instant::now() >= deadline {
@@ -113,12 +117,14 @@ impl Script {
         Ok(Self { dir })
     }
 
-    /// Does everything once; notes in `done` what succeeded and so has to be reported.
+    /// Does everything once; notes in `done` what succeeded and so has to be reported. `look` reads the rings: after each
+    /// call, because the smallest ring holds 30 records, and a report that found no room is no silent hook.
     fn run(
-        &mut self,
+        &self,
         watch: WatchEvery<'_>,
         number: &dyn Fn(&str) -> Option<u32>,
         done: &mut BTreeSet<u16>,
+        look: &mut dyn FnMut(),
     ) -> io::Result<()> {
         let mut devices = DeviceMap::new();
         let file = std::fs::File::create_new(self.dir.join("file"))?;
@@ -127,6 +133,7 @@ impl Script {
             return Err(io::Error::other("the map of watched inodes cannot be written"));
         }
         write(&file, done)?;
+        look();
         let file = OwnedFd::from(file);
         let mut call = |name: &str, args: &[Arg<'_>]| {
             if let Some(number) = number(name)
@@ -134,13 +141,16 @@ impl Script {
             {
                 done.insert(number as u16);
             }
+            look();
         };
         self.names(&mut call)?;
         self.attributes(&mut call, &file)?;
         self.sizes(&mut call, &file)?;
         self.removals(&mut call)?;
         self.uring(done)?;
+        look();
         processes(done);
+        look();
         for id in ids {
             watch(id, false);
         }
@@ -346,3 +356,66 @@ const OPENERS: [u32; 4] =
     [libc::SYS_open as u32, libc::SYS_creat as u32, libc::SYS_openat as u32, libc::SYS_openat2 as u32];
 #[cfg(not(target_arch = "x86_64"))]
 const OPENERS: [u32; 2] = [libc::SYS_openat as u32, libc::SYS_openat2 as u32];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hook(id: u16, state: HookState) -> (u16, HookStatus) {
+        (id, HookStatus { name: format!("hook/{id}"), state, lost_without: "something".to_owned() })
+    }
+
+    #[test]
+    fn a_hook_that_keeps_silent_about_what_was_done_is_not_working() {
+        let (done, seen) = (BTreeSet::from([1, 2, 4, 5]), BTreeSet::from([1, 3]));
+        for (id, state, after) in [
+            (1, HookState::Attached, HookState::Verified),
+            (2, HookState::Attached, HookState::Silent),
+            // Reported although the script could not know that it would.
+            (3, HookState::Attached, HookState::Verified),
+            // Nothing is known of one whose call could not be made.
+            (6, HookState::Attached, HookState::Attached),
+            // What is not attached cannot be silent.
+            (4, HookState::Absent, HookState::Absent),
+            (5, HookState::Failed("refused".into()), HookState::Failed("refused".into())),
+        ] {
+            let (_, status) = hook(id, state);
+            assert_eq!(judge(id, status, &done, &seen).state, after, "hook {id}");
+        }
+    }
+
+    #[test]
+    fn the_rings_are_read_while_the_script_runs_and_a_silent_hook_ends_the_wait() {
+        let dir = tempfile::tempdir().unwrap();
+        // A kernel side that reports each call of the script through a ring with room for one record, but for one hook.
+        let ring = std::cell::RefCell::new(Vec::<u16>::new());
+        let silent = libc::SYS_mkdirat as u16;
+        let hooks = [libc::SYS_openat, libc::SYS_mkdirat, libc::SYS_unlinkat, libc::SYS_linkat];
+        let hooks = hooks.map(|number| hook(number as u16, HookState::Attached));
+        let wanted: Vec<u16> = hooks.iter().map(|(id, _)| *id).collect();
+        let number = |name: &str| {
+            let number = match name {
+                "openat" => libc::SYS_openat,
+                "mkdirat" => libc::SYS_mkdirat,
+                "unlinkat" => libc::SYS_unlinkat,
+                "linkat" => libc::SYS_linkat,
+                _ => return None,
+            };
+            let id = number as u16;
+            let mut ring = ring.borrow_mut();
+            if ring.is_empty() && id != silent && wanted.contains(&id) {
+                ring.push(id);
+            }
+            u32::try_from(number).ok()
+        };
+        let read = |seen: &mut dyn FnMut(u16)| ring.borrow_mut().drain(..).for_each(seen);
+        let started = Instant::now();
+        let judged = run(dir.path(), hooks.into(), &mut |_, _| true, read, &number);
+        assert!(started.elapsed() >= WAIT_MAX, "it was waited for");
+        for status in judged {
+            let expected =
+                if status.name == format!("hook/{silent}") { HookState::Silent } else { HookState::Verified };
+            assert_eq!(status.state, expected, "{}", status.name);
+        }
+    }
+}

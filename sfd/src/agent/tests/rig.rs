@@ -21,7 +21,7 @@ use crate::agent::worker::{carry_out, work_of};
 use crate::artifact::look::{LookOptions, Looker};
 use crate::artifact::redact::Redactor;
 use crate::artifact::view::{DiskView, View};
-use crate::batch::Batcher;
+use crate::batch::{Batcher, ENTRIES_MAX};
 use crate::brick::{HistoryQuery, Row, Verb};
 use crate::collect::{Base, Change, Event, InodeId, LossReason, Op};
 use crate::fold::Block;
@@ -40,6 +40,8 @@ pub(super) struct Rig {
     pub(super) kernel: Kernel,
     pub(super) tricks: Arc<Mutex<Tricks>>,
     batcher: Batcher,
+    /// Bound of the batch stage, from the next opening on.
+    pub(super) entries_max: usize,
     /// Events that happened and were not delivered yet.
     pub(super) queue: Vec<Event>,
     /// Time stamps are made unique, and the looker is told that they lie back, so that nothing is looked at twice.
@@ -82,6 +84,7 @@ impl Rig {
             kernel: Kernel::default(),
             tricks: Arc::default(),
             batcher: Batcher::new(0),
+            entries_max: ENTRIES_MAX,
             queue: Vec::new(),
             settled,
             stamps: 0,
@@ -98,7 +101,7 @@ impl Rig {
         self.root = None;
         self.kernel = Kernel { room: self.kernel.room, ..Kernel::default() };
         self.queue.clear();
-        self.batcher = Batcher::new(0);
+        self.batcher = Batcher::with_bound(0, self.entries_max);
         let looker = Looker::new(LookOptions::default(), self.redactor.clone());
         let ahead = if self.settled { 1_000_000_000 } else { 0 };
         let looker = looker.with_clock(Box::new(move || {
@@ -295,6 +298,16 @@ impl Rig {
             _ => {}
         }
         self.queue.push(event(Change::Lost { reason: LossReason::FileRingFull, count: 1 }));
+    }
+
+    /// A record vanished between the ring and the agent: nobody counted it, the inode stays marked, so that further
+    /// changes of it are silent, and the hole in the numbers is told some time later.
+    pub(super) fn vanish(&mut self, index: usize) {
+        if matches!(self.queue[index].change, Change::Lost { .. }) {
+            return;
+        }
+        self.queue.remove(index);
+        self.queue.push(event(Change::Lost { reason: LossReason::SequenceGap, count: 1 }));
     }
 
     // What the agent is told.

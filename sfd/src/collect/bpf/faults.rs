@@ -7,34 +7,31 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 static PER_MILLE: AtomicU32 = AtomicU32::new(0);
 
-/// Makes every collector started from now on lose this many of a thousand records, at random, between the ring and
-/// everything that counts.
+/// Makes every collector of this process lose this many of a thousand records from now on, at random, between the ring
+/// and everything that counts.
 #[doc(hidden)]
 pub fn lose_per_mille(per_mille: u32) {
     PER_MILLE.store(per_mille, Ordering::Relaxed);
 }
 
-/// What one collector loses.
-pub(super) struct Faults {
-    per_mille: u32,
-    /// State of a small generator (xorshift64): the same records are lost each time.
-    state: u64,
-}
+/// Decides about each record; holds the state of a small generator (xorshift64).
+pub(super) struct Faults(u64);
 
 impl Faults {
-    /// As the suites have asked for; nothing otherwise.
-    pub(super) fn from_tests() -> Self {
-        Self { per_mille: PER_MILLE.load(Ordering::Relaxed), state: 0x9E37_79B9_7F4A_7C15 }
+    /// The same seed each time.
+    pub(super) fn new() -> Self {
+        Self(0x9E37_79B9_7F4A_7C15)
     }
 
     /// Whether the next record is lost.
     pub(super) fn drop_one(&mut self) -> bool {
-        if self.per_mille == 0 {
+        let per_mille = PER_MILLE.load(Ordering::Relaxed);
+        if per_mille == 0 {
             return false;
         }
-        self.state ^= self.state << 13;
-        self.state ^= self.state >> 7;
-        self.state ^= self.state << 17;
-        (self.state >> 32) % 1000 < u64::from(self.per_mille)
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 >> 32) % 1000 < u64::from(per_mille)
     }
 }

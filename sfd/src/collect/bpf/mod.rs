@@ -46,7 +46,8 @@ pub struct Running {
 }
 
 impl Running {
-    pub(super) fn exclude(&mut self, pid: u32) -> Result<(), String> {
+    /// Leaves out the changes of this process from now on.
+    fn exclude(&mut self, pid: u32) -> Result<(), String> {
         self.excluded.insert(pid, 1, 0).map_err(|error| format!("process {pid} cannot be left out: {error}"))
     }
 }

@@ -62,7 +62,7 @@ impl Reader {
         let mut state = State {
             translator: Translator::new(),
             gaps: Gaps::default(),
-            faults: Faults::from_tests(),
+            faults: Faults::new(),
             told: DropReason::ALL.map(|reason| load::drop_count(&self.drops, reason)),
             chunk: Vec::new(),
         };

@@ -58,7 +58,11 @@ impl Watch for WatchedMap {
                 Ok(())
             }
             Err(error) if errno(&error) == Some(libc::EEXIST) => {
-                if self.rearm(id) { Ok(()) } else { Err(LossReason::WatchedFull) }
+                if self.rearm(id) {
+                    Ok(())
+                } else {
+                    Err(LossReason::WatchedFull)
+                }
             }
             // E2BIG: the bound is reached. ENOMEM: the kernel has no memory for an entry.
             Err(error) => {
