@@ -276,7 +276,8 @@ impl Agent {
             let _ = std::fs::remove_file(&socket);
         }
         let stopped = self.stop(patience).await;
-        result.and(stopped)
+        // The worker's own error first: when it ends, the collector does.
+        stopped.and(result)
     }
 
     /// The one loop: events into the batch stage, due batches to the worker, reports back.
@@ -344,7 +345,8 @@ impl Agent {
                 } else {
                     collecting = false;
                     if self.rung != Rung::Scan {
-                        error!("the collector ended; only timed rescans see changes from now on");
+                        // Nobody reports any more and everything would look verified: better to end, and be started again.
+                        return Err(AgentError::Died("the collector"));
                     }
                 },
             }

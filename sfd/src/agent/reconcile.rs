@@ -215,12 +215,15 @@ impl Root {
         Ok(())
     }
 
-    pub(super) fn watch(&mut self, inode: InodeId, path: &Path, dir: bool, watch: &mut dyn Watch) {
-        if watch.watch(inode, path, dir).is_err() || self.own.contains(&inode) {
-            self.nobody_reports(inode);
-        } else {
+    /// Asks to be told of changes; `false`: nobody will tell of them, so they are looked for.
+    pub(super) fn watch(&mut self, inode: InodeId, path: &Path, dir: bool, watch: &mut dyn Watch) -> bool {
+        let watched = watch.watch(inode, path, dir).is_ok() && !self.own.contains(&inode);
+        if watched {
             self.unwatched.remove(&inode);
+        } else {
+            self.nobody_reports(inode);
         }
+        watched
     }
 
     /// Asks to be told of the next change again.

@@ -30,6 +30,8 @@ pub(super) struct Scan {
     just_laid_out: bool,
     /// Only what nobody reports is compared.
     partial: bool,
+    /// Nothing more is offered to the collector: it has just refused something, so it would refuse the rest.
+    refused: bool,
     /// Everything was made doubtful while it went on: what it has looked at since then. The rest has to be looked at
     /// once more.
     since_doubt: Option<HashSet<ArtifactId>>,
@@ -143,15 +145,19 @@ impl Root {
                 continue;
             };
             let register = !scan.just_laid_out;
+            let offer = !(scan.partial && scan.refused);
             if let Some(looked_at) = &mut scan.since_doubt {
                 looked_at.insert(id);
             }
             let Some(row) = self.inventory.get(id) else { continue };
             let (inode, dir) = (inode_of(row), is_dir(row));
             // After the laying out, directories are watched and files are not yet.
-            if register || !dir {
+            if (register || !dir) && offer {
                 let path = self.inventory.path(id);
-                self.watch(inode, &path, dir, watch);
+                let watched = self.watch(inode, &path, dir, watch);
+                if let Some(scan) = &mut self.scan {
+                    scan.refused |= !watched;
+                }
             }
             if dir && register {
                 let mut tasks = Tasks::default();
@@ -170,6 +176,6 @@ impl Root {
 impl Scan {
     fn new(queue: VecDeque<ArtifactId>, just_laid_out: bool, partial: bool) -> Self {
         let (total, started) = (queue.len() as u64, Instant::now());
-        Self { queue, total, started, just_laid_out, partial, since_doubt: None }
+        Self { queue, total, started, just_laid_out, partial, refused: false, since_doubt: None }
     }
 }

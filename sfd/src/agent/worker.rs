@@ -10,7 +10,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc::UnboundedSender;
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 use super::resolve::{Ancestors, resolve};
 use super::root::{Root, Work};
@@ -23,6 +23,8 @@ use crate::collect::{LossReason, Watch};
 const SCAN_STEP: Duration = Duration::from_millis(10);
 /// How often a root that failed is opened again.
 const REOPEN_EVERY: Duration = Duration::from_secs(2);
+/// How often a loss of events is logged as a warning.
+const WARN_EVERY: Duration = Duration::from_secs(10);
 /// Longest wait for an order: housekeeping is due now and then.
 const NAP_MAX: Duration = Duration::from_secs(1);
 
@@ -67,6 +69,8 @@ pub(super) struct Worker {
     shared: Arc<Shared>,
     reports: UnboundedSender<Report>,
     baseline_reported: bool,
+    /// When a loss was last logged as a warning.
+    warned: Option<Instant>,
 }
 
 impl Worker {
@@ -80,7 +84,17 @@ impl Worker {
         reports: UnboundedSender<Report>,
     ) -> Self {
         let slots = Vec::new();
-        Self { openers, slots, ancestors, watch_ancestors, watch, shared, reports, baseline_reported: false }
+        Self {
+            openers,
+            slots,
+            ancestors,
+            watch_ancestors,
+            watch,
+            shared,
+            reports,
+            baseline_reported: false,
+            warned: None,
+        }
     }
 
     /// Opens the roots, then works until told to stop or the agent is gone.
@@ -150,9 +164,7 @@ impl Worker {
     }
 
     fn batch(&mut self, batch: &Batch) {
-        for (reason, count) in &batch.lost {
-            warn!(?reason, count, "events were lost; rescanning");
-        }
+        self.tell_losses(batch);
         let open: Vec<&Root> = self
             .slots
             .iter()
@@ -163,6 +175,19 @@ impl Worker {
             .collect();
         let mut works = work_of(batch, &open, &self.ancestors).into_iter();
         self.each(|root, watch| carry_out(root, works.next().unwrap_or_default(), batch, watch));
+    }
+
+    /// Losses without end must not fill the log; the counters have them all.
+    fn tell_losses(&mut self, batch: &Batch) {
+        let loud = self.warned.is_none_or(|at| at.elapsed() >= WARN_EVERY);
+        for (reason, count) in &batch.lost {
+            if loud {
+                warn!(?reason, count, "events were lost; rescanning (said once in ten seconds)");
+                self.warned = Some(Instant::now());
+            } else {
+                debug!(?reason, count, "events were lost; rescanning");
+            }
+        }
     }
 
     fn sample(&mut self) {

@@ -184,3 +184,40 @@ fn print(status: &Value, out: &mut dyn Write) -> std::io::Result<()> {
     writeln!(out, "watched by the collector: {} objects", count(&events["watched"]))?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_rung_a_silent_hook_and_what_nobody_reports_are_told() {
+        let status = json!({
+            "version": "1", "pid": 7, "started_ns": 0, "rung": "inotify", "lost_here": "who made a change",
+            "why": ["eBPF: refused; run as root"],
+            "hooks": [
+                { "name": "good", "state": "verified", "lost_without": "a" },
+                { "name": "mute", "state": "silent", "lost_without": "renames" },
+                { "name": "bad", "state": { "failed": "EPERM" }, "lost_without": "links" },
+                { "name": "none", "state": "absent", "lost_without": "modules" },
+            ],
+            "roots": [{ "path": "/etc", "unwatched": 12, "unverified": 3, "scanning": null }],
+            "events": { "dropped": { "sequence_gap": 4 } },
+        });
+        let mut text = Vec::new();
+        print(&status, &mut text).unwrap();
+        let text = String::from_utf8(text).unwrap();
+        for part in [
+            "changes through inotify: 1 of 4 hooks",
+            "mute reports nothing; without it: renames",
+            "bad was refused; without it: links",
+            "not seen this way: who made a change",
+            "run as root",
+            "12 objects that nobody reports",
+            "3 artifacts unverified",
+            "events lost: sequence_gap 4",
+        ] {
+            assert!(text.contains(part), "no {part:?} in\n{text}");
+        }
+        assert!(!text.contains("none "), "what the kernel does not have is no failure:\n{text}");
+    }
+}

@@ -46,7 +46,7 @@ pub(super) fn start(config: &CollectConfig) -> Result<Collector, CollectError> {
         hooks: vec![HookStatus {
             name: "inotify".to_owned(),
             state: HookState::Attached,
-            lost_without: "changes are found by timed rescans only".to_owned(),
+            lost_without: "changes are found by comparing every few seconds".to_owned(),
         }],
         counters,
         guard: Guard::default(),

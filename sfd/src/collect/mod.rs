@@ -5,7 +5,7 @@
 //! correctness.
 //!
 //! [`start()`] takes the best rung of a ladder that this machine allows: eBPF tracepoints ([`bpf`]), inotify through
-//! the `notify` crate ([`inotify`]), or nothing but timed rescans ([`scan`]). What is lost on a rung, and how to get
+//! the `notify` crate ([`inotify`]), or nothing but a comparison every few seconds ([`scan`]). What is lost on a rung, and how to get
 //! to a higher one, is part of the answer.
 
 pub mod bpf;
@@ -135,7 +135,7 @@ pub enum LossReason {
     ProcessRingFull,
     /// The map that holds a syscall's arguments between entry and exit was full.
     InflightFull,
-    /// The map of watched inodes was full; inodes beyond it are verified by rescans only.
+    /// The map of watched inodes was full; inodes beyond it are compared every few seconds.
     WatchedFull,
     /// A sequence number was skipped: a record was lost without the kernel side counting it.
     SequenceGap,
@@ -178,7 +178,7 @@ pub enum Rung {
     Bpf,
     /// inotify through the `notify` crate.
     Inotify,
-    /// Nothing reports; only the timed rescan looks.
+    /// Nothing reports; everything is compared every few seconds.
     Scan,
 }
 

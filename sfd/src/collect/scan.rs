@@ -1,4 +1,4 @@
-//! The lowest rung: nothing reports, only the timed rescan looks.
+//! The lowest rung: nothing reports, everything is compared every few seconds.
 
 use std::{path::Path, sync::Arc};
 

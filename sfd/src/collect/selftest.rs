@@ -389,24 +389,22 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         // A kernel side that reports each call of the script through a ring with room for one record, but for one hook.
         let ring = std::cell::RefCell::new(Vec::<u16>::new());
-        let silent = libc::SYS_mkdirat as u16;
-        let hooks = [libc::SYS_openat, libc::SYS_mkdirat, libc::SYS_unlinkat, libc::SYS_linkat];
-        let hooks = hooks.map(|number| hook(number as u16, HookState::Attached));
-        let wanted: Vec<u16> = hooks.iter().map(|(id, _)| *id).collect();
+        let numbers = [
+            ("openat", libc::SYS_openat),
+            ("mkdirat", libc::SYS_mkdirat),
+            ("unlinkat", libc::SYS_unlinkat),
+            ("linkat", libc::SYS_linkat),
+        ];
+        let numbers = numbers.map(|(name, number)| (name, u16::try_from(number).unwrap()));
+        let silent = numbers[1].1;
+        let hooks = numbers.map(|(_, number)| hook(number, HookState::Attached));
         let number = |name: &str| {
-            let number = match name {
-                "openat" => libc::SYS_openat,
-                "mkdirat" => libc::SYS_mkdirat,
-                "unlinkat" => libc::SYS_unlinkat,
-                "linkat" => libc::SYS_linkat,
-                _ => return None,
-            };
-            let id = number as u16;
+            let (_, number) = numbers.iter().find(|(each, _)| *each == name)?;
             let mut ring = ring.borrow_mut();
-            if ring.is_empty() && id != silent && wanted.contains(&id) {
-                ring.push(id);
+            if ring.is_empty() && *number != silent {
+                ring.push(*number);
             }
-            u32::try_from(number).ok()
+            Some(u32::from(*number))
         };
         let read = |seen: &mut dyn FnMut(u16)| ring.borrow_mut().drain(..).for_each(seen);
         let started = Instant::now();

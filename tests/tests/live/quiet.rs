@@ -57,7 +57,7 @@ fn state_log_and_a_server_that_reacts_inside_the_root_make_no_loop() {
             count.fetch_add(u64::from(event["writer"]["pid"].as_u64() == Some(pid)), Ordering::Relaxed);
         }
     });
-    // A server that is asked for a label at each change, and writes a log: left out by `exclude`, as docs/operations say.
+    // A server that is asked for a label at each change, and writes a log: left out by `exclude`, as docs/architecture.md says.
     let mut served = 0;
     let mut serve = |status: &Value| {
         if commits(status) != served {

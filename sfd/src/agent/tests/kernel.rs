@@ -19,6 +19,8 @@ pub(super) struct Kernel {
     pub(super) watched: Arc<Mutex<HashMap<InodeId, bool>>>,
     /// Most inodes that fit.
     pub(super) room: Option<usize>,
+    /// How often an inode did not fit.
+    pub(super) refusals: Arc<Mutex<u64>>,
     /// The next rearm fails.
     pub(super) no_memory: Arc<Mutex<bool>>,
 }
@@ -34,6 +36,10 @@ impl Kernel {
         }
     }
 
+    pub(super) fn refused(&self) -> u64 {
+        *self.refusals.lock().unwrap()
+    }
+
     pub(super) fn watches(&self, id: InodeId) -> bool {
         self.watched.lock().unwrap().contains_key(&id)
     }
@@ -47,6 +53,7 @@ impl Watch for Kernel {
     fn watch(&mut self, id: InodeId, _: &Path, _: bool) -> Result<(), LossReason> {
         let mut watched = self.watched.lock().unwrap();
         if !watched.contains_key(&id) && self.room.is_some_and(|room| watched.len() >= room) {
+            *self.refusals.lock().unwrap() += 1;
             return Err(LossReason::WatchedFull);
         }
         watched.insert(id, false);

@@ -34,13 +34,17 @@ fn what_does_not_fit_the_map_of_watched_inodes_is_compared_every_few_seconds() {
         rig.append(&file, b" changed");
     }
     assert_eq!(rig.queue.len(), 3, "one is the directory");
-    rig.deliver();
+    rig.settle();
     let looks = rig.root().counters().looks;
     let verified = rig.root().counters().last_full_verification_ns;
     compare_unwatched(&mut rig);
     rig.check();
     assert_eq!(rig.root().counters().looks - looks, 5, "the others are not looked at");
     assert_eq!(rig.root().counters().last_full_verification_ns, verified, "that was not everything");
+    // What is full is asked once, not for each of them.
+    let asked = rig.kernel.refused();
+    compare_unwatched(&mut rig);
+    assert_eq!(rig.kernel.refused() - asked, 1);
     // Again and again; and when there is room, it is used.
     rig.kernel.room = None;
     compare_unwatched(&mut rig);
@@ -56,7 +60,7 @@ fn a_new_object_that_does_not_fit_is_compared_too() {
     rig.kernel.room = Some(1);
     let (dir, inside) = (rig.at("dir"), rig.at("dir/inside"));
     rig.mkdir(&dir);
-    rig.deliver();
+    rig.settle();
     // In a directory that nobody watches; inotify would say nothing.
     fs::write(&inside, b"unseen").unwrap();
     compare_unwatched(&mut rig);
@@ -71,14 +75,14 @@ fn a_rearm_that_fails_does_not_silence_a_file() {
     let file = rig.at("file0");
     rig.append(&file, b" once");
     *rig.kernel.no_memory.lock().unwrap() = true;
-    rig.deliver();
+    rig.settle();
     rig.append(&file, b" twice");
     assert!(rig.queue.is_empty(), "nobody reports it");
     compare_unwatched(&mut rig);
     rig.check();
     rig.append(&file, b" three times");
     assert_eq!(rig.queue.len(), 1, "it is watched again");
-    rig.deliver().check();
+    rig.settle().check();
 }
 
 /// The daemon's log in a root that it watches: the kernel side leaves the daemon's own writes out, or each line that it
