@@ -14,9 +14,11 @@ use crate::collect::{InodeId, Watch};
 /// How often objects are compared that nobody reports (a limit is reached, or nothing reports at all). With what the
 /// comparison itself takes, their changes are on the brick within the 10 s that a rescan of 100 000 files may take.
 pub(super) const UNWATCHED_EVERY: Duration = Duration::from_secs(5);
-/// Rest between two scans that were not asked for by the clock, as a multiple of what the first one took: events that
-/// are lost without end, or a host that mounts without end, cost a quarter of one core and not a whole one.
+/// Rest after a scan, before one because of a loss or a mount, as a multiple of the work it was: events that are lost
+/// without end, or a host that mounts without end, cost a quarter of one core and not a whole one.
 const REST_FACTOR: u32 = 3;
+/// Longest rest: with it, two scans of 100 000 files still fit the 10 s.
+pub(super) const REST_MAX: Duration = Duration::from_secs(5);
 
 /// A scan in progress.
 #[derive(Debug)]
@@ -25,7 +27,8 @@ pub(super) struct Scan {
     queue: VecDeque<ArtifactId>,
     /// How many there were.
     total: u64,
-    started: Instant,
+    /// Time spent on it.
+    spent: Duration,
     /// This scan follows the walk that laid the tree out: directories were just listed and everything is watched.
     just_laid_out: bool,
     /// Only what nobody reports is compared.
@@ -38,10 +41,12 @@ pub(super) struct Scan {
 }
 
 /// Which scan is to begin, and when.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Debug, Default)]
 pub(super) struct Pace {
     /// Everything is to be compared as soon as the rest is over.
-    wanted: bool,
+    pub(super) wanted: bool,
+    /// Except what was looked at since the loss that wants it.
+    looked_at: HashSet<ArtifactId>,
     /// When what nobody reports is to be compared.
     pub(super) unwatched_at: Option<Instant>,
     /// A scan because of a loss or a mount does not begin before.
@@ -52,15 +57,20 @@ impl Root {
     /// Starts comparing everything with the disk.
     ///
     /// A scan of everything that is going on has to do again what it has passed, because that may have changed since.
-    /// It does so last: however often it is started, it comes round to everything, and starting it again costs nothing.
+    /// It goes on to its end first: however often it is started, it comes round to everything, and starting it again
+    /// costs nothing.
     pub(super) fn start_scan(&mut self, just_laid_out: bool) {
         self.pace.wanted = false;
+        let looked_at = std::mem::take(&mut self.pace.looked_at);
         if let Some(scan) = self.scan.as_mut().filter(|scan| !scan.partial) {
             scan.just_laid_out = false;
             scan.since_doubt = Some(HashSet::new());
             return;
         }
-        self.scan = Some(Scan::new(self.everything(), just_laid_out, false));
+        let everything =
+            self.inventory.root_id().map(|root| self.inventory.subtree(root)).unwrap_or_default();
+        let queue = everything.into_iter().filter(|id| !looked_at.contains(id)).collect();
+        self.scan = Some(Scan::new(queue, just_laid_out, false));
     }
 
     /// Starts comparing everything, after the rest that the last scan has asked for.
@@ -69,6 +79,7 @@ impl Root {
             self.start_scan(false);
         } else {
             self.pace.wanted = true;
+            self.pace.looked_at = HashSet::new();
         }
     }
 
@@ -101,30 +112,24 @@ impl Root {
         self.pace.unwatched_at.get_or_insert_with(|| Instant::now() + UNWATCHED_EVERY);
     }
 
-    fn everything(&self) -> VecDeque<ArtifactId> {
-        self.inventory.root_id().map(|root| self.inventory.subtree(root).into()).unwrap_or_default()
-    }
-
     /// How far a scan has come, as (done, total) artifacts.
     pub(super) fn scan_progress(&self) -> Option<(u64, u64)> {
         self.scan.as_ref().map(|scan| (scan.total - scan.queue.len() as u64, scan.total))
     }
 
-    /// The queue is empty: another round if there was a loss meanwhile, else the scan is over.
+    /// The queue is empty: after a rest there is another round if there was a loss meanwhile, else the scan is over.
     fn end_round(&mut self) -> Result<(), AgentError> {
         self.flush()?;
         let Some(scan) = self.scan.take() else { return Ok(()) };
-        if let Some(looked_at) = scan.since_doubt {
-            let mut queue = self.everything();
-            queue.retain(|id| !looked_at.contains(id));
-            self.scan = Some(Scan { started: scan.started, ..Scan::new(queue, false, false) });
-            return Ok(());
-        }
-        let (now, took) = (Instant::now(), scan.started.elapsed());
-        self.pace.rest_until = self.pace.rest_until.max(Some(now + took * REST_FACTOR));
+        let now = Instant::now();
+        let rest = (scan.spent * REST_FACTOR).min(REST_MAX);
+        self.pace.rest_until = self.pace.rest_until.max(Some(now + rest));
         self.pace.unwatched_at =
-            (!self.unwatched.is_empty()).then(|| now + (took * REST_FACTOR).max(UNWATCHED_EVERY));
-        if !scan.partial {
+            (!self.unwatched.is_empty()).then(|| now + (scan.spent * REST_FACTOR).max(UNWATCHED_EVERY));
+        if let Some(looked_at) = scan.since_doubt {
+            self.pace.wanted = true;
+            self.pace.looked_at = looked_at;
+        } else if !scan.partial {
             self.counters.last_full_verification_ns = Some(clock::now_ns());
             self.prune_history()?;
         }
@@ -137,12 +142,26 @@ impl Root {
     /// When the brick or catalog cannot be written.
     pub(super) fn scan_step(&mut self, budget: Duration, watch: &mut dyn Watch) -> Result<bool, AgentError> {
         let started = Instant::now();
+        self.compare_some(started, budget, watch)?;
+        self.flush()?;
+        if let Some(scan) = &mut self.scan {
+            scan.spent += started.elapsed();
+        }
+        Ok(self.scan.is_some())
+    }
+
+    fn compare_some(
+        &mut self,
+        started: Instant,
+        budget: Duration,
+        watch: &mut dyn Watch,
+    ) -> Result<(), AgentError> {
         let quiet = Dirty::default();
         while started.elapsed() < budget && !self.is_stopping() {
-            let Some(scan) = &mut self.scan else { return Ok(false) };
+            let Some(scan) = &mut self.scan else { break };
             let Some(id) = scan.queue.pop_front() else {
-                self.end_round()?;
-                continue;
+                scan.spent += started.elapsed();
+                return self.end_round();
             };
             let register = !scan.just_laid_out;
             let offer = !(scan.partial && scan.refused);
@@ -168,14 +187,13 @@ impl Root {
             self.look_at(id, &quiet, Trust::Stat, &mut tasks, watch);
             self.work_off(tasks, watch)?;
         }
-        self.flush()?;
-        Ok(self.scan.is_some())
+        Ok(())
     }
 }
 
 impl Scan {
     fn new(queue: VecDeque<ArtifactId>, just_laid_out: bool, partial: bool) -> Self {
-        let (total, started) = (queue.len() as u64, Instant::now());
-        Self { queue, total, started, just_laid_out, partial, refused: false, since_doubt: None }
+        let (total, spent) = (queue.len() as u64, Duration::ZERO);
+        Self { queue, total, spent, just_laid_out, partial, refused: false, since_doubt: None }
     }
 }

@@ -36,7 +36,7 @@ impl Doubt {
             while !end.load(Ordering::Relaxed) {
                 // It may be growing, or not be there yet.
                 seen |= RawBrick::open(&brick).is_ok_and(|raw| is_doubtful(&raw));
-                std::thread::sleep(Duration::from_millis(2));
+                std::thread::sleep(Duration::from_millis(10));
             }
             seen
         });

@@ -36,13 +36,22 @@ fn commits(status: &Value) -> u64 {
 
 #[test]
 fn state_log_and_a_server_that_reacts_inside_the_root_make_no_loop() {
+    goes_quiet("bpf");
+}
+
+#[test]
+fn nor_through_inotify_which_reports_the_daemon_s_own_writes_too() {
+    goes_quiet("inotify");
+}
+
+fn goes_quiet(source: &str) {
     let bench = Bench::new();
     bench.write("app/config", "a = 1\n");
     fs::create_dir(bench.path("llm")).unwrap();
     // The daemon's log is beside its state directory: both are in the root.
     let state = bench.path("state");
     let left_out = format!("{}/llm/**", bench.root.display());
-    let daemon = Daemon::live(&[&bench.root], &state, &["--source", "bpf", "--exclude", &left_out]);
+    let daemon = Daemon::live(&[&bench.root], &state, &["--source", source, "--exclude", &left_out]);
     let brick = daemon.brick(&bench.name());
     let log = bench.path("state.log");
 

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::Rig;
 use crate::agent::root::EVENTS_LOST;
-use crate::agent::scan::UNWATCHED_EVERY;
+use crate::agent::scan::{REST_MAX, UNWATCHED_EVERY};
 
 fn files(rig: &mut Rig, count: usize) {
     for n in 0..count {
@@ -159,10 +159,18 @@ fn scans_after_losses_that_never_end_rest_between() {
     // The rig takes no rests; the daemon does.
     rig.root().heal().unwrap();
     let at = rig.root().next_scan().expect("a rest");
+    assert!(at <= Instant::now() + REST_MAX);
     rig.root().start_due_scan(at.checked_sub(Duration::from_nanos(1)).unwrap());
     assert!(rig.root().scan_progress().is_none(), "it rests");
     assert!(rig.root().inventory().unverified() > 0, "and says so");
     rig.root().start_due_scan(at);
     assert!(rig.root().scan_progress().is_some());
+    // A loss while it goes on: it comes to its end, rests, and only then looks at the rest once more.
+    let mut kernel = rig.kernel.clone();
+    rig.root().scan_step(Duration::from_micros(1), &mut kernel).unwrap();
+    rig.root().heal().unwrap();
+    while rig.root().scan_step(Duration::from_secs(1), &mut kernel).unwrap() {}
+    assert!(rig.root().scan_progress().is_none() && rig.root().pace.wanted, "it rests");
+    assert!(rig.root().inventory().unverified() > 0, "what it had passed is in doubt");
     rig.scan().check();
 }

@@ -349,7 +349,7 @@ impl Rig {
         // No rest: what is waited for is not the clock.
         root.pace.rest_until = None;
         root.start_due_scan(Instant::now());
-        let more = root.scan_step(budget, &mut self.kernel).unwrap();
+        let more = root.scan_step(budget, &mut self.kernel).unwrap() || root.pace.wanted;
         before.compare(root);
         more
     }
