@@ -17,8 +17,8 @@ pub(super) const UNWATCHED_EVERY: Duration = Duration::from_secs(5);
 /// Rest after a scan, before one because of a loss or a mount, as a multiple of the work it was: events that are lost
 /// without end, or a host that mounts without end, cost a quarter of one core and not a whole one.
 const REST_FACTOR: u32 = 3;
-/// Longest rest: with it, two scans of 100 000 files still fit the 10 s.
-pub(super) const REST_MAX: Duration = Duration::from_secs(5);
+/// Longest rest: with it, a scan of 100 000 files, a rest and what a loss meanwhile asks for still fit the 10 s.
+pub(super) const REST_MAX: Duration = Duration::from_secs(2);
 
 /// A scan in progress.
 #[derive(Debug)]
@@ -27,7 +27,7 @@ pub(super) struct Scan {
     queue: VecDeque<ArtifactId>,
     /// How many there were.
     total: u64,
-    /// Time spent on it.
+    /// Processor time spent on it: on a busy machine the clock would tell of others' work.
     spent: Duration,
     /// This scan follows the walk that laid the tree out: directories were just listed and everything is watched.
     just_laid_out: bool,
@@ -119,7 +119,6 @@ impl Root {
 
     /// The queue is empty: after a rest there is another round if there was a loss meanwhile, else the scan is over.
     fn end_round(&mut self) -> Result<(), AgentError> {
-        self.flush()?;
         let Some(scan) = self.scan.take() else { return Ok(()) };
         let now = Instant::now();
         let rest = (scan.spent * REST_FACTOR).min(REST_MAX);
@@ -141,28 +140,29 @@ impl Root {
     /// # Errors
     /// When the brick or catalog cannot be written.
     pub(super) fn scan_step(&mut self, budget: Duration, watch: &mut dyn Watch) -> Result<bool, AgentError> {
-        let started = Instant::now();
-        self.compare_some(started, budget, watch)?;
+        let before = clock::thread_cpu();
+        self.compare_some(budget, watch)?;
         self.flush()?;
-        if let Some(scan) = &mut self.scan {
-            scan.spent += started.elapsed();
+        let stopping = self.is_stopping();
+        let over = match &mut self.scan {
+            None => return Ok(false),
+            Some(scan) => {
+                scan.spent += clock::thread_cpu().saturating_sub(before);
+                scan.queue.is_empty() && !stopping
+            }
+        };
+        if over {
+            self.end_round()?;
         }
-        Ok(self.scan.is_some())
+        Ok(!over)
     }
 
-    fn compare_some(
-        &mut self,
-        started: Instant,
-        budget: Duration,
-        watch: &mut dyn Watch,
-    ) -> Result<(), AgentError> {
+    fn compare_some(&mut self, budget: Duration, watch: &mut dyn Watch) -> Result<(), AgentError> {
+        let started = Instant::now();
         let quiet = Dirty::default();
         while started.elapsed() < budget && !self.is_stopping() {
             let Some(scan) = &mut self.scan else { break };
-            let Some(id) = scan.queue.pop_front() else {
-                scan.spent += started.elapsed();
-                return self.end_round();
-            };
+            let Some(id) = scan.queue.pop_front() else { break };
             let register = !scan.just_laid_out;
             let offer = !(scan.partial && scan.refused);
             if let Some(looked_at) = &mut scan.since_doubt {

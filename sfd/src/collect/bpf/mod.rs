@@ -26,8 +26,9 @@ use std::{
 
 use aya::{
     Ebpf,
-    maps::{HashMap, MapData, RingBuf},
+    maps::{HashMap, MapData, PerCpuArray, RingBuf},
 };
+use sfd_common::DropReason;
 use tokio::sync::mpsc;
 
 pub use btf::BtfError;
@@ -76,7 +77,7 @@ pub(super) fn start(config: &CollectConfig) -> Result<Collector, CollectError> {
     let counters = Arc::new(Counters::default());
     let mut watcher = WatchedMap::new(watched, Arc::clone(&counters));
     let hooks = match &config.state_dir {
-        Some(dir) => test_hooks(dir, hooks, &mut watcher, &mut files, &mut processes),
+        Some(dir) => test_hooks(dir, hooks, &mut watcher, &mut files, &mut processes, &drops),
         None => hooks.into_iter().map(|(_, status)| status).collect(),
     };
     let stop = Arc::new(AtomicBool::new(false));
@@ -122,9 +123,10 @@ pub(super) fn probe(state_dir: &Path) -> Result<Vec<HookStatus>, CollectError> {
         process_ring_bytes: 1 << 20,
         ..CollectConfig::default()
     };
-    let Loaded { ebpf, mut files, mut processes, watched, log: _log, hooks, .. } = load::load(&config)?;
+    let Loaded { ebpf, mut files, mut processes, watched, drops, log: _log, hooks, .. } =
+        load::load(&config)?;
     let mut watcher = WatchedMap::new(watched, Arc::new(Counters::default()));
-    let hooks = test_hooks(state_dir, hooks, &mut watcher, &mut files, &mut processes);
+    let hooks = test_hooks(state_dir, hooks, &mut watcher, &mut files, &mut processes, &drops);
     detach::detach(ebpf);
     Ok(hooks)
 }
@@ -136,6 +138,7 @@ fn test_hooks(
     watcher: &mut WatchedMap,
     files: &mut RingBuf<MapData>,
     processes: &mut RingBuf<MapData>,
+    drops: &PerCpuArray<MapData, u64>,
 ) -> Vec<HookStatus> {
     let read = |seen: &mut dyn FnMut(u16)| {
         for ring in [&mut *files, &mut *processes] {
@@ -147,7 +150,7 @@ fn test_hooks(
         }
     };
     let mut watch = |id, on| watcher.watch_every(id, on);
-    selftest::run(dir, hooks, &mut watch, read, &|name| {
-        calls::all().find(|call| call.name == name).map(|call| call.number)
-    })
+    let number = |name: &str| calls::all().find(|call| call.name == name).map(|call| call.number);
+    let drops = || DropReason::ALL.map(|reason| load::drop_count(drops, reason)).iter().sum();
+    selftest::run(dir, hooks, &mut watch, read, &number, &drops)
 }
