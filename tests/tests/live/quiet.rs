@@ -51,7 +51,13 @@ fn goes_quiet(source: &str) {
     // The daemon's log is beside its state directory: both are in the root.
     let state = bench.path("state");
     let left_out = format!("{}/llm/**", bench.root.display());
-    let daemon = Daemon::live(&[&bench.root], &state, &["--source", source, "--exclude", &left_out]);
+    let config = bench.root.parent().unwrap().join("sfd.toml");
+    fs::write(&config, "window_ms = 50\n").unwrap();
+    let daemon = Daemon::live(
+        &[&bench.root],
+        &state,
+        &["--source", source, "--exclude", &left_out, "--config", config.to_str().unwrap()],
+    );
     let brick = daemon.brick(&bench.name());
     let log = bench.path("state.log");
 
@@ -85,12 +91,16 @@ fn goes_quiet(source: &str) {
         ensure!(RawBrick::open(&brick)?.cells(each.start, each.len) == b"a = 2\n", "old contents");
         Ok(())
     });
-    // The log is in the brick and comes to be true, although the daemon does not hear of its own writes.
+    // The log is in the brick and comes to be true, although the daemon does not hear of its own writes. A line that it
+    // writes long after it has looked at the file: that it keeps to its configuration, because the new one is broken.
+    fs::write(&config, "window_ms = 'never'\n").unwrap();
+    daemon.signal(rustix::process::Signal::HUP);
     wait_for("the daemon's own log", RESCAN, || {
         serve(&daemon.glance()?);
         let listed = inspect(&brick)?;
         let each = listed.get(&log).context("not there")?;
         let bytes = fs::read(&log)?;
+        ensure!(daemon.log().contains("keeping the old configuration"), "not logged yet");
         ensure!(bytes.len() > 100 && each.len == bytes.len() as u64, "{} of {} bytes", each.len, bytes.len());
         ensure!(!each.exact || RawBrick::open(&brick)?.cells(each.start, each.len) == bytes, "contents");
         Ok(())
