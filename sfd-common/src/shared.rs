@@ -14,6 +14,8 @@ pub mod map {
     pub const PROCESSES: &str = "PROCESSES";
     /// Per-CPU array: counts by [`super::DropReason`].
     pub const DROPS: &str = "DROPS";
+    /// Per-CPU array: next sequence number by [`super::Stream`].
+    pub const SEQUENCES: &str = "SEQUENCES";
     /// Global: [`crate::KernelOffsets`].
     pub const OFFSETS: &str = "OFFSETS";
     /// Global: bytes waiting in the file ring above which the reader is woken (`u64`).

@@ -164,6 +164,8 @@ pub struct Status {
     pub rung: Rung,
     /// How it learns of changes of names and attributes, on the eBPF rung.
     pub name_hooks: Option<NameHooks>,
+    /// What is not seen that way; `None` on the highest rung.
+    pub lost_here: Option<&'static str>,
     /// Why not better, and how to get it.
     pub why: Vec<String>,
     /// Each hook.
@@ -285,7 +287,8 @@ impl Agent {
             let _ = std::fs::remove_file(&socket);
         }
         let stopped = self.stop(patience).await;
-        result.and(stopped)
+        // The worker's own error first: when it ends, the collector does.
+        stopped.and(result)
     }
 
     /// The one loop: events into the batch stage, due batches to the worker, reports back.
@@ -371,7 +374,8 @@ impl Agent {
                 } else {
                     collecting = false;
                     if self.rung != Rung::Scan {
-                        error!("the collector ended; only timed rescans see changes from now on");
+                        // Nobody reports any more and everything would look verified: better to end, and be started again.
+                        return Err(AgentError::Died("the collector"));
                     }
                 },
             }
@@ -444,6 +448,7 @@ fn status_source(
         started_ns,
         rung,
         name_hooks,
+        lost_here: rung.lost(),
         why: why.clone(),
         hooks: hooks.clone(),
         events: counters.snapshot(),

@@ -1,6 +1,7 @@
 //! A real daemon in a process of its own.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -131,6 +132,28 @@ impl Daemon {
         let output = sfd(&["status", "--json", "--state"]).arg(&self.state).output()?;
         ensure!(output.status.success(), "sfd status: {}", String::from_utf8_lossy(&output.stderr));
         serde_json::from_slice(&output.stdout).context("status")
+    }
+
+    /// The same straight from the control socket: a thousand times cheaper, for whoever looks all the time.
+    ///
+    /// # Errors
+    /// When the daemon does not answer.
+    pub fn glance(&self) -> Result<Value> {
+        let mut stream = UnixStream::connect(self.state.join("sfd.sock"))?;
+        stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+        stream.write_all(b"{\"op\":\"status\"}\n")?;
+        let mut text = String::new();
+        stream.read_to_string(&mut text)?;
+        serde_json::from_str(&text).context("status")
+    }
+
+    /// Sends a signal.
+    ///
+    /// # Panics
+    /// When the daemon is gone.
+    pub fn signal(&self, signal: rustix::process::Signal) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, signal).expect("a signal can be sent");
     }
 
     /// SIGKILL, as a crash.

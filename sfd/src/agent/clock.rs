@@ -15,3 +15,10 @@ pub fn now_ns() -> i64 {
 pub(super) fn monotonic_ns() -> u64 {
     u64::try_from(START.elapsed().as_nanos()).unwrap_or(u64::MAX)
 }
+
+/// Processor time of this thread.
+pub(super) fn thread_cpu() -> std::time::Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    // Never negative.
+    std::time::Duration::try_from(time).unwrap_or_default()
+}

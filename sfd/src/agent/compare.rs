@@ -49,7 +49,7 @@ impl Root {
             return;
         }
         // What comes after the listing is reported.
-        watch.rearm(believed);
+        self.rearm(believed, watch);
         let entries = match self.view.list(&path) {
             Ok(entries) => entries,
             Err(error) => {

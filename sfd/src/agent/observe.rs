@@ -7,6 +7,7 @@ use std::time::Instant;
 use tracing::{debug, warn};
 
 use super::RootKind;
+use super::clock::thread_cpu;
 use super::describe::{describe_change, is_noise};
 use super::later::SOON;
 use super::reconcile::{Tasks, Trust};
@@ -38,7 +39,7 @@ impl Root {
         let path = self.inventory.path(id);
         // Before the metadata is read, so that a change after that is reported. If something else is there by now, that
         // does no harm: what was marked has been reported.
-        watch.rearm(inode_of(&row));
+        self.rearm(inode_of(&row), watch);
         if !is_dir(&row) {
             self.rearm_other(inode_of(&row), &path, watch);
         }
@@ -268,10 +269,11 @@ impl Root {
         known: Option<&Known>,
         trust: Trust,
     ) -> Look {
-        let started = Instant::now();
+        // Not by the clock on the wall: on a busy host, waiting for a core would make every file costly.
+        let started = thread_cpu();
         let look = self.looker.look_after(self.view.as_mut(), path, glance, known, trust == Trust::Read);
         self.counters.looks += 1;
-        self.later.note_cost(inode, started.elapsed(), Instant::now());
+        self.later.note_cost(inode, thread_cpu().saturating_sub(started), Instant::now());
         look
     }
 

@@ -228,16 +228,28 @@ impl Root {
     pub(super) fn heal(&mut self) -> Result<(), AgentError> {
         self.counters.rescans += 1;
         self.distrust(super::root::EVENTS_LOST)?;
-        self.start_scan(false);
+        self.want_scan();
         Ok(())
     }
 
-    pub(super) fn watch(&mut self, inode: InodeId, path: &Path, dir: bool, watch: &mut dyn Watch) {
-        if watch.watch(inode, path, dir).is_err() {
-            self.counters.unwatched += 1;
+    /// Asks to be told of changes; `false`: nobody will tell of them, so they are looked for.
+    pub(super) fn watch(&mut self, inode: InodeId, path: &Path, dir: bool, watch: &mut dyn Watch) -> bool {
+        let watched = watch.watch(inode, path, dir).is_ok() && !self.own.contains(&inode);
+        if watched {
+            self.unwatched.remove(&inode);
+        } else {
+            self.nobody_reports(inode);
         }
         if !dir {
             self.rearm_other(inode, path, watch);
+        }
+        watched
+    }
+
+    /// Asks to be told of the next change again.
+    pub(super) fn rearm(&mut self, inode: InodeId, watch: &mut dyn Watch) {
+        if !watch.rearm(inode) {
+            self.nobody_reports(inode);
         }
     }
 
@@ -250,10 +262,9 @@ impl Root {
             self.others.remove(&before);
             watch.unwatch(before);
         }
-        if known {
-            watch.rearm(other);
-        } else if watch.watch(other, path, false).is_err() {
-            self.counters.unwatched += 1;
+        let told = if known { watch.rearm(other) } else { watch.watch(other, path, false).is_ok() };
+        if !told {
+            self.nobody_reports(inode);
         }
     }
 
@@ -265,6 +276,7 @@ impl Root {
                 self.others.remove(&other);
                 watch.unwatch(other);
             }
+            self.unwatched.remove(&inode);
         }
     }
 

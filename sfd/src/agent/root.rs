@@ -18,7 +18,7 @@ use tracing::{debug, info, warn};
 use super::draft::Draft;
 use super::later::Later;
 use super::reconcile::Tasks;
-use super::scan::Scan;
+use super::scan::{Pace, Scan};
 use super::survey::{Survey, survey};
 use super::{AgentError, RootKind};
 use crate::artifact::inventory::Inventory;
@@ -41,6 +41,8 @@ pub(super) const RESTARTED: &str = "not compared since the restart";
 const SYNC_EVERY: Duration = Duration::from_mins(1);
 /// Lines of history after which the old ones are dropped even between two full verifications: 5 % of what is kept.
 const PRUNE_AFTER_LINES: u64 = HISTORY_ROWS_MAX / 20;
+/// Up to one artifact in so many is marked unverified by itself; more are marked by one pass over the whole brick.
+const FEW: u64 = 16;
 /// Latencies kept until they are handed over; a batch may hold any number.
 const LATENCIES_MAX: usize = 4096;
 
@@ -71,8 +73,6 @@ pub(super) struct RootCounters {
     pub looks: u64,
     /// Scans started because of a loss.
     pub rescans: u64,
-    /// Objects that the collector could not watch; they are verified by scans only.
-    pub unwatched: u64,
     /// Artifacts folded as a digest because the brick had no room for them.
     pub no_room: u64,
     /// When the last scan of everything ended, nanoseconds since the Unix epoch.
@@ -95,6 +95,8 @@ pub(super) struct Opening<'a> {
     pub(super) looker: Looker,
     /// Set when the daemon is told to stop: long work is then broken off.
     pub(super) stop: Arc<AtomicBool>,
+    /// Files that the daemon itself writes to and that may be in the root: its output. Nobody reports those.
+    pub(super) own: Vec<InodeId>,
 }
 
 /// One watched root.
@@ -108,6 +110,10 @@ pub(super) struct Root {
     pub(super) brick: LiveBrick,
     pub(super) draft: Draft,
     pub(super) scan: Option<Scan>,
+    pub(super) pace: Pace,
+    /// Objects whose changes nobody reports; they are compared every few seconds.
+    pub(super) unwatched: HashSet<InodeId>,
+    pub(super) own: Vec<InodeId>,
     pub(super) counters: RootCounters,
     pub(super) later: Later,
     /// Directories of which not everything is known, and why. Looking at the directory itself cannot tell.
@@ -144,7 +150,7 @@ impl Root {
         watch: &mut dyn Watch,
         progress: &dyn Fn(u64),
     ) -> Result<Self, AgentError> {
-        let Opening { bricks, name, path, kind, mut view, mut looker, stop } = opening;
+        let Opening { bricks, name, path, kind, mut view, mut looker, stop, own } = opening;
         match LiveBrick::open(bricks, name) {
             Ok((brick, rows, recovery)) => {
                 // The brick has marked what it lost: no reason but a loss or a restart lets a look trust what was
@@ -163,7 +169,7 @@ impl Root {
                         looker.set_cap(layout.cap());
                         info!(root = %path.display(), artifacts = inventory.len(), "brick of an earlier run opened");
                         let mut root =
-                            Self::assemble(name, kind, inventory, view, looker, layout, brick, stop);
+                            Self::assemble(name, kind, inventory, view, looker, layout, brick, stop, own);
                         root.distrust(RESTARTED)?;
                         root.start_scan(false);
                         return Ok(root);
@@ -190,8 +196,8 @@ impl Root {
         let inventory =
             Inventory::from_rows(path, rows).map_err(|error| AgentError::Catalog(error.to_string()))?;
         looker.set_cap(layout.cap());
-        let mut root = Self::assemble(name, kind, inventory, view, looker, layout, brick, stop);
-        root.counters.unwatched = unwatched;
+        let mut root = Self::assemble(name, kind, inventory, view, looker, layout, brick, stop, own);
+        root.unwatched = unwatched;
         root.unlisted = unlisted;
         root.start_scan(true);
         Ok(root)
@@ -225,6 +231,7 @@ impl Root {
         layout: Layout,
         brick: LiveBrick,
         stop: Arc<AtomicBool>,
+        own: Vec<InodeId>,
     ) -> Self {
         Self {
             name: name.to_owned(),
@@ -236,6 +243,9 @@ impl Root {
             brick,
             draft: Draft::default(),
             scan: None,
+            pace: Pace::default(),
+            unwatched: HashSet::new(),
+            own,
             counters: RootCounters::default(),
             later: Later::default(),
             unlisted: HashMap::new(),
@@ -280,6 +290,17 @@ impl Root {
     /// Shows every artifact as unverified, on the brick, in the catalog and in the inventory.
     pub(super) fn distrust(&mut self, why: &str) -> Result<(), AgentError> {
         self.flush()?;
+        let all = self.inventory.len() as u64;
+        if (all - self.inventory.unverified()).saturating_mul(FEW) <= all {
+            // Losses that follow one another find little to mark, and must not repaint a large brick each time.
+            let verified = self.inventory.rows().filter(|row| row.unverified.is_none());
+            let ids: Vec<ArtifactId> = verified.map(|row| row.id).collect();
+            for id in ids {
+                self.doubt(id, why);
+                self.flush_if_large()?;
+            }
+            return self.flush();
+        }
         self.brick.set_unverified_all(why).map_err(AgentError::Brick)?;
         self.inventory.unverify_all(why);
         Ok(())

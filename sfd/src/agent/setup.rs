@@ -18,7 +18,7 @@ use crate::artifact::look::{LookOptions, Looker};
 use crate::artifact::redact::Redactor;
 use crate::artifact::view::{DiskView, ProcView, View, device_of_stat};
 use crate::collect::device::DeviceMap;
-use crate::collect::{CollectConfig, NameSource, Source};
+use crate::collect::{CollectConfig, InodeId, NameSource, Source};
 
 /// What `sfd run` works on.
 #[derive(Clone, Debug)]
@@ -129,6 +129,10 @@ pub(super) fn prepare(config: &AgentConfig, stop: &Arc<AtomicBool>) -> Result<Pr
     for root in &config.roots {
         ancestors.add(root, |dir| devices.inode_id(dir).ok());
     }
+    let own: Vec<InodeId> = [devices.inode_id_of(std::io::stdout()), devices.inode_id_of(std::io::stderr())]
+        .into_iter()
+        .flatten()
+        .collect();
     let names = brick_names(&config.roots);
     let mut openers = Vec::new();
     for (path, name) in config.roots.iter().zip(names) {
@@ -137,12 +141,15 @@ pub(super) fn prepare(config: &AgentConfig, stop: &Arc<AtomicBool>) -> Result<Pr
         view_of(kind, path, &config.exclude, state.path())?;
         let (root, bricks, redactor) = (path.clone(), state.bricks(), redactor.clone());
         let stop = Arc::clone(stop);
+        let own = own.clone();
         let (exclude, state) = (config.exclude.clone(), state.path().to_path_buf());
         let open: Opener = Box::new(move |watch, progress| {
             let looker = Looker::new(LookOptions::default(), redactor.clone());
             let view = view_of(kind, &root, &exclude, &state)?;
             let stop = Arc::clone(&stop);
-            let opening = Opening { bricks: &bricks, name: &name, path: &root, kind, view, looker, stop };
+            let own = own.clone();
+            let opening =
+                Opening { bricks: &bricks, name: &name, path: &root, kind, view, looker, stop, own };
             Root::open(opening, watch, progress)
         });
         openers.push((path.clone(), kind, open));

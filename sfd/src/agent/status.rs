@@ -89,7 +89,7 @@ impl Root {
             cells: 1 << (2 * self.layout.order()),
             order: self.layout.order(),
             unverified: self.inventory().unverified(),
-            unwatched: counters.unwatched,
+            unwatched: self.unwatched.len() as u64,
             no_room: counters.no_room,
             rescans: counters.rescans,
             last_full_verification_ns: counters.last_full_verification_ns,

@@ -1,6 +1,6 @@
 //! Finding what is there and giving it its place: the first step of a baseline and of `sfd fold`.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
@@ -28,7 +28,7 @@ pub struct Survey {
     /// Where they are.
     pub layout: Layout,
     /// Objects that could not be watched.
-    pub unwatched: u64,
+    pub unwatched: HashSet<InodeId>,
     /// Directories of which not everything could be found, and why.
     pub unlisted: HashMap<ArtifactId, String>,
 }
@@ -46,7 +46,7 @@ pub fn survey(
     progress: &dyn Fn(u64) -> ControlFlow<()>,
 ) -> Result<Survey, AgentError> {
     let mut rows = Vec::new();
-    let mut unwatched = 0;
+    let mut unwatched = HashSet::new();
     let mut unlisted = HashMap::new();
     for root in roots {
         let meta = view.meta(root).map_err(|source| AgentError::Root { path: root.clone(), source })?;
@@ -55,7 +55,7 @@ pub fn survey(
         let mut dirs: Vec<(usize, PathBuf)> = Vec::new();
         add(&mut rows, &mut dirs, None, name, root, meta, inode)?;
         while let Some((index, dir)) = dirs.pop() {
-            unwatched += walk(&mut rows, &mut dirs, &mut unlisted, index, &dir, view, watch, progress)?;
+            unwatched.extend(walk(&mut rows, &mut dirs, &mut unlisted, index, &dir, view, watch, progress)?);
         }
     }
     let items: Vec<FirstFoldItem<'_>> = rows
@@ -77,7 +77,7 @@ pub fn survey(
     Ok(Survey { rows, layout: fold.layout, unwatched, unlisted })
 }
 
-/// Lists one directory. Returns how many objects could not be watched.
+/// Lists one directory. Returns it if it could not be watched.
 #[expect(clippy::too_many_arguments, reason = "the state of the walk, and what it works on")]
 fn walk(
     rows: &mut Vec<Row>,
@@ -88,11 +88,11 @@ fn walk(
     view: &mut dyn View,
     watch: &mut dyn Watch,
     progress: &dyn Fn(u64) -> ControlFlow<()>,
-) -> Result<u64, AgentError> {
-    let Some(row) = rows.get(index) else { return Ok(0) };
+) -> Result<Option<InodeId>, AgentError> {
+    let Some(row) = rows.get(index) else { return Ok(None) };
     let parent = row.id;
     // Watch, then list: what is created after the listing is reported.
-    let unwatched = u64::from(watch.watch(inode_of(row), dir, true).is_err());
+    let unwatched = watch.watch(inode_of(row), dir, true).is_err().then_some(inode_of(row));
     let entries = match view.list(dir) {
         Ok(entries) => entries,
         Err(error) => {

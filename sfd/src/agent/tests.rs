@@ -5,6 +5,7 @@ mod check;
 mod kernel;
 mod limits;
 mod moves;
+mod pace;
 mod random;
 mod restarts;
 mod rig;

@@ -10,7 +10,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc::UnboundedSender;
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 use super::mapped::Mapped;
 use super::resolve::{Ancestors, resolve};
@@ -24,6 +24,8 @@ use crate::collect::{InodeId, LossReason, NameHooks, Watch};
 const SCAN_STEP: Duration = Duration::from_millis(10);
 /// How often a root that failed is opened again.
 const REOPEN_EVERY: Duration = Duration::from_secs(2);
+/// How often a loss of events is logged as a warning.
+const WARN_EVERY: Duration = Duration::from_secs(10);
 /// Longest wait for an order: housekeeping is due now and then.
 const NAP_MAX: Duration = Duration::from_secs(1);
 
@@ -71,6 +73,8 @@ pub(super) struct Worker {
     mapped: Mapped,
     /// Whether a write into a page that is dirty already may be reported by nobody.
     polls: bool,
+    /// When a loss was last logged as a warning.
+    warned: Option<Instant>,
 }
 
 impl Worker {
@@ -98,6 +102,7 @@ impl Worker {
             mapped: Mapped::start(),
             // Only the change time tells of every write (measured on btrfs and xfs).
             polls: name_hooks.is_some_and(|hooks| hooks != NameHooks::ChangeTime),
+            warned: None,
         }
     }
 
@@ -136,7 +141,7 @@ impl Worker {
                 Ok(Order::Batch(batch)) => self.batch(&batch),
                 Ok(Order::Sample) => self.sample(),
                 Ok(Order::Scan(kind)) => self.each(|root, _| {
-                    if root.kind == kind && root.scan_progress().is_none() {
+                    if root.kind == kind && !root.is_comparing_everything() {
                         root.start_scan(false);
                     }
                     Ok(())
@@ -155,6 +160,7 @@ impl Worker {
                     root.set_mapped(mapped, Instant::now());
                 }
                 root.apply_later(Instant::now(), watch)?;
+                root.start_due_scan(Instant::now());
                 root.scan_step(SCAN_STEP, watch)?;
                 root.tidy(idle)
             });
@@ -169,16 +175,14 @@ impl Worker {
     /// How long to wait for an order while there is nothing to scan.
     fn nap(&self) -> Duration {
         let open = self.slots.iter().filter_map(|slot| match slot {
-            Slot::Open(root) => root.later.next(),
+            Slot::Open(root) => [root.later.next(), root.next_scan()].into_iter().flatten().min(),
             Slot::Failed { .. } => None,
         });
         open.min().map_or(NAP_MAX, |at| at.saturating_duration_since(Instant::now()).min(NAP_MAX))
     }
 
     fn batch(&mut self, batch: &Batch) {
-        for (reason, count) in &batch.lost {
-            warn!(?reason, count, "events were lost; rescanning");
-        }
+        self.tell_losses(batch);
         let open: Vec<&Root> = self
             .slots
             .iter()
@@ -189,6 +193,19 @@ impl Worker {
             .collect();
         let mut works = work_of(batch, &open, &self.ancestors).into_iter();
         self.each(|root, watch| carry_out(root, works.next().unwrap_or_default(), batch, watch));
+    }
+
+    /// Losses without end must not fill the log; the counters have them all.
+    fn tell_losses(&mut self, batch: &Batch) {
+        let loud = self.warned.is_none_or(|at| at.elapsed() >= WARN_EVERY);
+        for (reason, count) in &batch.lost {
+            if loud {
+                warn!(?reason, count, "events were lost; rescanning (said once in ten seconds)");
+                self.warned = Some(Instant::now());
+            } else {
+                debug!(?reason, count, "events were lost; rescanning");
+            }
+        }
     }
 
     fn sample(&mut self) {
@@ -303,8 +320,8 @@ impl Watch for OfOneRoot<'_> {
         }
     }
 
-    fn rearm(&mut self, id: InodeId) {
-        self.watch.rearm(id);
+    fn rearm(&mut self, id: InodeId) -> bool {
+        self.watch.rearm(id)
     }
 }
 
@@ -358,7 +375,7 @@ pub(super) fn carry_out(
         root.heal()?;
     } else if batch.mounts.is_some() && root.kind == RootKind::Tree {
         // A mount hides or shows a whole subtree without touching a single inode.
-        root.start_scan(false);
+        root.want_scan();
     }
     Ok(())
 }

@@ -32,7 +32,11 @@ pub const KEYS: &[(&str, &str, &str)] = &[
     ("verify_s", "600", "how often trees are compared with the disk although nothing was reported; 0: never"),
     ("verify_proc_s", "10", "the same for /proc"),
     ("file_ring_kib", "4096", "kernel ring for file events; a power of two, at least 4"),
-    ("watched_max", "1048576", "most inodes watched by the kernel side; scans do the rest"),
+    (
+        "watched_max",
+        "1048576",
+        "most inodes watched by the kernel side; the rest is compared every few seconds",
+    ),
 ];
 
 /// The effective configuration.

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::out::{human_bytes, human_count, printable};
 use super::{CliError, Exit, Out, State};
-use crate::collect::{HookState, HookStatus, probe_hooks};
+use crate::collect::{HookState, HookStatus, Rung, below_bpf, probe_hooks};
 
 /// Below this much free space a state directory is called nearly full: the brick of a large /usr is about 1 GiB.
 const SPACE_LOW: u64 = 1 << 30;
@@ -17,7 +17,9 @@ const INOTIFY_LOW: u64 = 65_536;
 
 /// Checks what works here, what is lost where it does not, and how to mend it.
 #[derive(Debug, Args)]
-#[command(after_help = "Exit code 1 when eBPF, the best way to see changes, does not work here.")]
+#[command(
+    after_help = "Exit code 1 when eBPF, the best way to see changes, does not work here, or a hook of it does not work."
+)]
 pub(super) struct DoctorArgs {
     #[command(flatten)]
     state: State,
@@ -66,12 +68,18 @@ pub(super) fn run(args: &DoctorArgs, out: Out) -> Result<Exit, CliError> {
         Ok(hooks) => (hooks, None),
         Err(error) => (Vec::new(), Some(error.to_string())),
     };
-    let checks = checks(&state, refused.as_deref());
-    let works = refused.is_none();
+    let mut checks = checks(&state, refused.as_deref());
+    checks.push(hooks_check(&hooks));
+    let (rung, no_inotify) = if refused.is_none() { (Rung::Bpf, None) } else { below_bpf() };
+    let works = refused.is_none() && broken(&hooks).next().is_none();
     if out.json {
-        out.json_line(&json!({ "bpf": works, "why_not": refused, "checks": checks, "hooks": hooks }))?;
+        out.json_line(&json!({
+            "bpf": refused.is_none(), "why_not": refused, "rung": rung, "lost_here": rung.lost(),
+            "checks": checks, "hooks": hooks,
+        }))?;
     } else {
         out.write(|out| {
+            print_rung(rung, [refused.as_deref(), no_inotify.as_deref()], out)?;
             for check in &checks {
                 let mark = match check.verdict {
                     Verdict::Ok => "ok     ",
@@ -87,6 +95,37 @@ pub(super) fn run(args: &DoctorArgs, out: Out) -> Result<Exit, CliError> {
         })?;
     }
     Ok(if works { Exit::Done } else { Exit::No })
+}
+
+/// Hooks that this kernel has and that do not work.
+fn broken(hooks: &[HookStatus]) -> impl Iterator<Item = &HookStatus> {
+    hooks.iter().filter(|hook| matches!(hook.state, HookState::Silent | HookState::Failed(_)))
+}
+
+fn hooks_check(hooks: &[HookStatus]) -> Check {
+    let names: Vec<&str> = broken(hooks).map(|hook| hook.name.as_str()).collect();
+    if names.is_empty() {
+        return Check::new("hooks", true, "none is silent or refused", "");
+    }
+    let fix = "what is missed meanwhile is below; the timed comparison (verify_s) finds it";
+    Check::new("hooks", false, format!("not working: {}", names.join(", ")), fix)
+}
+
+/// What `sfd run` would use here, why nothing better, what is not seen that way, and how to get more.
+fn print_rung(rung: Rung, why: [Option<&str>; 2], out: &mut dyn std::io::Write) -> std::io::Result<()> {
+    let name = match rung {
+        Rung::Bpf => "eBPF",
+        Rung::Inotify => "inotify",
+        Rung::Scan => "timed scans only",
+    };
+    writeln!(out, "changes are seen through {name}")?;
+    if let Some(lost) = rung.lost() {
+        writeln!(out, "  not seen this way: {lost}")?;
+    }
+    for why in why.into_iter().flatten() {
+        writeln!(out, "  why not better: {}", printable(why))?;
+    }
+    writeln!(out)
 }
 
 fn print_hooks(hooks: &[HookStatus], out: &mut dyn std::io::Write) -> std::io::Result<()> {
@@ -203,5 +242,41 @@ mod tests {
         assert!(at_least("5.10.0", 5, 8));
         assert!(!at_least("5.4.0-200-generic", 5, 8));
         assert!(!at_least("", 5, 8));
+    }
+
+    fn text(print: impl FnOnce(&mut dyn std::io::Write) -> std::io::Result<()>) -> String {
+        let mut text = Vec::new();
+        print(&mut text).unwrap();
+        String::from_utf8(text).unwrap()
+    }
+
+    #[test]
+    fn a_silent_hook_is_shown_as_not_working() {
+        let hook = |name: &str, state| HookStatus {
+            name: name.to_owned(),
+            state,
+            lost_without: format!("changes that {name} tells of"),
+        };
+        let good = [hook("good", HookState::Verified), hook("none", HookState::Absent)];
+        assert_eq!(broken(&good).count(), 0);
+        assert_eq!(hooks_check(&good).verdict, Verdict::Ok);
+        let hooks = [hook("good", HookState::Verified), hook("mute", HookState::Silent)];
+        assert_eq!(broken(&hooks).count(), 1);
+        let check = hooks_check(&hooks);
+        assert_eq!(check.verdict, Verdict::Missing);
+        assert!(check.found.contains("mute") && !check.found.contains("good"), "{}", check.found);
+        let shown = text(|out| print_hooks(&hooks, out));
+        assert!(shown.contains("1 of 2 hooks work"), "{shown}");
+        assert!(shown.contains("SILENT    mute") && shown.contains("changes that mute tells of"), "{shown}");
+    }
+
+    #[test]
+    fn each_rung_says_what_it_does_not_see_and_why_it_is_no_better() {
+        let why = "the kernel refused the eBPF object; run as root";
+        let shown = text(|out| print_rung(Rung::Inotify, [Some(why), None], out));
+        assert!(shown.contains("through inotify") && shown.contains("run as root"), "{shown}");
+        assert!(shown.contains("who made a change"), "{shown}");
+        let shown = text(|out| print_rung(Rung::Bpf, [None, None], out));
+        assert!(!shown.contains("not seen"), "{shown}");
     }
 }

@@ -114,6 +114,17 @@ fn print(status: &Value, out: &mut dyn Write) -> std::io::Result<()> {
         None => String::new(),
     };
     writeln!(out, "changes through {}: {working} of {} hooks{names}", text(&status["rung"]), hooks.len())?;
+    for hook in hooks
+        .iter()
+        .filter(|hook| !matches!(hook["state"].as_str(), Some("attached" | "verified" | "absent")))
+    {
+        let silent = hook["state"].as_str() == Some("silent");
+        let state = if silent { "reports nothing" } else { "was refused" };
+        writeln!(out, "  {} {state}; without it: {}", text(&hook["name"]), text(&hook["lost_without"]))?;
+    }
+    if let Some(lost) = status["lost_here"].as_str() {
+        writeln!(out, "  not seen this way: {}", printable(lost))?;
+    }
     for why in status["why"].as_array().into_iter().flatten() {
         writeln!(out, "  {}", text(why))?;
     }
@@ -144,7 +155,7 @@ fn print(status: &Value, out: &mut dyn Write) -> std::io::Result<()> {
         for (key, what) in [
             ("unverified", "artifacts unverified: sfd inspect says which and why"),
             ("rescans", "rescans after a loss"),
-            ("unwatched", "objects that only scans watch (limit reached)"),
+            ("unwatched", "objects that nobody reports: they are compared every few seconds"),
             ("no_room", "artifacts folded smaller than they are: the brick is full"),
         ] {
             if root[key].as_u64().unwrap_or(0) > 0 {
@@ -176,4 +187,41 @@ fn print(status: &Value, out: &mut dyn Write) -> std::io::Result<()> {
     }
     writeln!(out, "watched by the collector: {} objects", count(&events["watched"]))?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_rung_a_silent_hook_and_what_nobody_reports_are_told() {
+        let status = json!({
+            "version": "1", "pid": 7, "started_ns": 0, "rung": "inotify", "lost_here": "who made a change",
+            "why": ["eBPF: refused; run as root"],
+            "hooks": [
+                { "name": "good", "state": "verified", "lost_without": "a" },
+                { "name": "mute", "state": "silent", "lost_without": "renames" },
+                { "name": "bad", "state": { "failed": "EPERM" }, "lost_without": "links" },
+                { "name": "none", "state": "absent", "lost_without": "modules" },
+            ],
+            "roots": [{ "path": "/etc", "unwatched": 12, "unverified": 3, "scanning": null }],
+            "events": { "dropped": { "sequence_gap": 4 } },
+        });
+        let mut text = Vec::new();
+        print(&status, &mut text).unwrap();
+        let text = String::from_utf8(text).unwrap();
+        for part in [
+            "changes through inotify: 1 of 4 hooks",
+            "mute reports nothing; without it: renames",
+            "bad was refused; without it: links",
+            "not seen this way: who made a change",
+            "run as root",
+            "12 objects that nobody reports",
+            "3 artifacts unverified",
+            "events lost: sequence_gap 4",
+        ] {
+            assert!(text.contains(part), "no {part:?} in\n{text}");
+        }
+        assert!(!text.contains("none "), "what the kernel does not have is no failure:\n{text}");
+    }
 }

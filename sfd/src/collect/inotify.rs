@@ -47,7 +47,7 @@ pub(super) fn start(config: &CollectConfig) -> Result<Collector, CollectError> {
         hooks: vec![HookStatus {
             name: "inotify".to_owned(),
             state: HookState::Attached,
-            lost_without: "changes are found by timed rescans only".to_owned(),
+            lost_without: "changes are found by comparing every few seconds".to_owned(),
         }],
         counters,
         guard: Guard::default(),
@@ -180,7 +180,9 @@ impl Watch for Directories {
         }
     }
 
-    fn rearm(&mut self, _: InodeId) {}
+    fn rearm(&mut self, _: InodeId) -> bool {
+        true
+    }
 }
 
 impl Directories {

@@ -5,7 +5,7 @@
 //! correctness.
 //!
 //! [`start()`] takes the best rung of a ladder that this machine allows: eBPF tracepoints ([`bpf`]), inotify through
-//! the `notify` crate ([`inotify`]), or nothing but timed rescans ([`scan`]). What is lost on a rung, and how to get
+//! the `notify` crate ([`inotify`]), or nothing but a comparison every few seconds ([`scan`]). What is lost on a rung, and how to get
 //! to a higher one, is part of the answer.
 
 pub mod bpf;
@@ -29,7 +29,7 @@ pub use counters::{Counters, CountersSnapshot};
 pub use device::DeviceMap;
 pub use scan::Unwatched;
 pub use selftest::probe_hooks;
-pub use start::{CollectConfig, CollectError, Collector, Guard, NameSource, Source, start};
+pub use start::{CollectConfig, CollectError, Collector, Guard, NameSource, Source, below_bpf, start};
 
 /// The kernel's own identity of an inode.
 ///
@@ -140,7 +140,7 @@ pub enum LossReason {
     ProcessRingFull,
     /// The map that holds a syscall's arguments between entry and exit was full.
     InflightFull,
-    /// The map of watched inodes was full; inodes beyond it are verified by rescans only.
+    /// The map of watched inodes was full; inodes beyond it are compared every few seconds.
     WatchedFull,
     /// A sequence number was skipped: a record was lost without the kernel side counting it.
     SequenceGap,
@@ -183,7 +183,7 @@ pub enum Rung {
     Bpf,
     /// inotify through the `notify` crate.
     Inotify,
-    /// Nothing reports; only the timed rescan looks.
+    /// Nothing reports; everything is compared every few seconds.
     Scan,
 }
 
@@ -207,6 +207,23 @@ impl NameHooks {
             Self::ChangeTime => "change times",
             Self::Function => "kernel functions (fentry)",
             Self::Syscall => "system calls",
+        }
+    }
+}
+
+impl Rung {
+    /// What is not seen on this rung, in words for an operator; `None` on the highest.
+    pub fn lost(self) -> Option<&'static str> {
+        match self {
+            Self::Bpf => None,
+            Self::Inotify => Some(
+                "who made a change; processes and modules; everything beyond fs.inotify.max_user_watches until the \
+                 next look, a few seconds later",
+            ),
+            Self::Scan => Some(
+                "who made a change, and whatever was undone between two looks; a change shows some seconds late, 10 s \
+                 with 100 000 files",
+            ),
         }
     }
 }
@@ -249,6 +266,6 @@ pub trait Watch {
     /// Stops watching an object that no longer exists.
     fn unwatch(&mut self, id: InodeId);
     /// Asks to be told of the next change again. Called *before* the object is read, so that a change that lands
-    /// during the read is reported.
-    fn rearm(&mut self, id: InodeId);
+    /// during the read is reported. `false`: that failed, and the object is not watched any more.
+    fn rearm(&mut self, id: InodeId) -> bool;
 }

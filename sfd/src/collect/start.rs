@@ -131,16 +131,15 @@ pub struct Collector {
 #[derive(Default)]
 pub struct Guard {
     /// Dropped first to last: thread, then programs.
+    #[expect(dead_code, reason = "kept for what its drop does")]
     pub(super) bpf: Option<bpf::Running>,
 }
 
-impl Guard {
-    /// Leaves out the changes of another process, such as the LLM server, from now on.
-    ///
-    /// # Errors
-    /// When the map of such processes (64) is full.
-    pub fn exclude(&mut self, pid: u32) -> Result<(), String> {
-        self.bpf.as_mut().map_or(Ok(()), |running| running.exclude(pid))
+/// The rung below eBPF that this machine has, and why not inotify if that is not it.
+pub fn below_bpf() -> (Rung, Option<String>) {
+    match inotify::start(&CollectConfig::default()) {
+        Ok(_) => (Rung::Inotify, None),
+        Err(error) => (Rung::Scan, Some(error.to_string())),
     }
 }
 
@@ -158,13 +157,16 @@ pub fn start(config: &CollectConfig) -> Result<Collector, CollectError> {
         }
     }
     if config.source == Source::Scan {
-        why.push("eBPF and inotify: not tried, scanning only was asked for".to_owned());
+        why.push(
+            "eBPF and inotify: not tried, scanning only was asked for; --source auto takes the best"
+                .to_owned(),
+        );
         return Ok(scan::start(why));
     }
     match inotify::start(config) {
         Ok(collector) => {
             if config.source == Source::Inotify {
-                why.push("eBPF: not tried, inotify was asked for".to_owned());
+                why.push("eBPF: not tried, inotify was asked for; --source auto takes the best".to_owned());
             }
             return Ok(Collector { why, ..collector });
         }

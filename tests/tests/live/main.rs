@@ -17,8 +17,15 @@ const PROMISE: Duration = Duration::from_secs(1);
 /// For what has no promise of its own, on a loaded machine.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// The bound on a rescan for a root of at most 100 000 files, and so on the time from the end of a fault to a brick that
+/// is true: what was lost is known 200 ms after the loss, the scan may have to rest, and it runs.
+const RESCAN: Duration = Duration::from_secs(10);
+
 mod changes;
+mod faults;
 mod hosts;
+mod quiet;
+mod rungs;
 mod safety;
 mod service;
 

@@ -113,28 +113,3 @@ fn kill_9_in_a_baseline_and_in_a_burst_leaves_a_brick_that_heals() {
         assert!(verified.status.success(), "{}", String::from_utf8_lossy(&verified.stdout));
     }
 }
-
-#[test]
-fn lost_events_are_shown_and_healed() {
-    let bench = Bench::new();
-    bench.write("a/seed", "seed\n");
-    let config = bench.root.parent().unwrap().join("sfd.toml");
-    fs::write(&config, "file_ring_kib = 4\nwindow_ms = 20\n").unwrap();
-    let daemon = Daemon::live(&[&bench.root], &bench.state, &["--config", config.to_str().unwrap()]);
-    for n in 0..4000 {
-        bench.write(&format!("a/{n}"), format!("{n}\n"));
-    }
-    bench.wait_equal("the brick after a flood through a 4 KiB ring", PATIENCE);
-    let status = wait_for("the rescan", PATIENCE, || {
-        let status = daemon.status()?;
-        ensure!(status["roots"][0]["rescans"].as_u64() > Some(0), "{status}");
-        Ok(status)
-    });
-    let dropped: u64 =
-        status["events"]["dropped"].as_object().unwrap().values().filter_map(serde_json::Value::as_u64).sum();
-    assert!(dropped > 0, "{status}");
-    wait_for("no unverified artifact", PATIENCE, || {
-        ensure!(daemon.status()?["roots"][0]["unverified"] == 0, "unverified");
-        Ok(())
-    });
-}

@@ -19,6 +19,10 @@ pub(super) struct Kernel {
     pub(super) watched: Arc<Mutex<HashMap<InodeId, bool>>>,
     /// Most inodes that fit.
     pub(super) room: Option<usize>,
+    /// How often an inode did not fit.
+    pub(super) refusals: Arc<Mutex<u64>>,
+    /// The next rearm fails.
+    pub(super) no_memory: Arc<Mutex<bool>>,
 }
 
 impl Kernel {
@@ -30,6 +34,10 @@ impl Kernel {
         if let Some(dirty) = self.watched.lock().unwrap().get_mut(&id) {
             *dirty = false;
         }
+    }
+
+    pub(super) fn refused(&self) -> u64 {
+        *self.refusals.lock().unwrap()
     }
 
     pub(super) fn watches(&self, id: InodeId) -> bool {
@@ -45,6 +53,7 @@ impl Watch for Kernel {
     fn watch(&mut self, id: InodeId, _: &Path, _: bool) -> Result<(), LossReason> {
         let mut watched = self.watched.lock().unwrap();
         if !watched.contains_key(&id) && self.room.is_some_and(|room| watched.len() >= room) {
+            *self.refusals.lock().unwrap() += 1;
             return Err(LossReason::WatchedFull);
         }
         watched.insert(id, false);
@@ -55,8 +64,13 @@ impl Watch for Kernel {
         self.watched.lock().unwrap().remove(&id);
     }
 
-    fn rearm(&mut self, id: InodeId) {
+    fn rearm(&mut self, id: InodeId) -> bool {
+        if std::mem::take(&mut *self.no_memory.lock().unwrap()) {
+            self.unwatch(id);
+            return false;
+        }
         self.clean(id);
+        true
     }
 }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::Rig;
+use crate::batch::ENTRIES_MAX;
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -17,6 +18,8 @@ enum Step {
     Deliver(Vec<u8>, bool),
     /// An event is lost, and the loss is told.
     Lose(u8),
+    /// A record vanishes uncounted on the way; the hole it leaves is told later.
+    Vanish(u8),
     Scan,
     /// The daemon is killed and started again.
     Restart,
@@ -58,6 +61,7 @@ fn step(with_losses: bool) -> impl Strategy<Value = Step> {
         12 => (happening(), any::<u8>(), any::<u8>(), any::<u8>()).prop_map(|(what, a, b, c)| Step::Happen(what, a, b, c)),
         4 => (prop::collection::vec(any::<u8>(), 1..6), any::<bool>()).prop_map(|(which, again)| Step::Deliver(which, again)),
         rare * 2 => any::<u8>().prop_map(Step::Lose),
+        rare * 2 => any::<u8>().prop_map(Step::Vanish),
         1 + rare => Just(Step::Scan),
         rare => Just(Step::Restart),
         rare => any::<u16>().prop_map(Step::Damage),
@@ -139,10 +143,11 @@ fn happen(rig: &mut Rig, what: Happening, a: u8, b: u8, c: u8) {
     }
 }
 
-fn run(steps: &[Step], settled: bool, relative: bool, nameless: bool) {
+fn run(steps: &[Step], settled: bool, relative: bool, nameless: bool, entries_max: usize) {
     let mut rig = if settled { Rig::new() } else { Rig::with_real_stamps() };
     rig.relative = relative;
     rig.nameless = nameless;
+    rig.entries_max = entries_max;
     for dir in ["a", "b/c"] {
         let dir = rig.at(dir);
         rig.mkdir_all(&dir);
@@ -176,7 +181,11 @@ fn run(steps: &[Step], settled: bool, relative: bool, nameless: bool) {
                 let index = usize::from(*which) % rig.queue.len();
                 rig.lose(index);
             }
-            Step::Lose(_) => {}
+            Step::Vanish(which) if !rig.queue.is_empty() => {
+                let index = usize::from(*which) % rig.queue.len();
+                rig.vanish(index);
+            }
+            Step::Lose(_) | Step::Vanish(_) => {}
             Step::Scan => {
                 rig.scan_step(Duration::from_micros(1));
             }
@@ -204,15 +213,17 @@ proptest! {
         steps in prop::collection::vec(step(false), 1..60), settled in prop::bool::weighted(0.9), relative: bool,
         nameless: bool,
     ) {
-        run(&steps, settled, relative, nameless);
+        run(&steps, settled, relative, nameless, ENTRIES_MAX);
     }
 
-    /// With losses, kills and damaged pixels, the scans that follow do.
+    /// With losses (told at once or late, or by a batch stage that was full), kills and damaged pixels, the scans that
+    /// follow do.
     #[test]
     fn after_losses_and_kills_scans_lead_to_the_truth(
         steps in prop::collection::vec(step(true), 1..60), settled in prop::bool::weighted(0.9), relative: bool,
         nameless: bool,
+        entries_max in prop_oneof![3 => Just(ENTRIES_MAX), 1 => 1_usize..4],
     ) {
-        run(&steps, settled, relative, nameless);
+        run(&steps, settled, relative, nameless, entries_max);
     }
 }

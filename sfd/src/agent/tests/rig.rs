@@ -21,7 +21,7 @@ use crate::agent::worker::{carry_out, work_of};
 use crate::artifact::look::{LookOptions, Looker};
 use crate::artifact::redact::Redactor;
 use crate::artifact::view::{DiskView, View};
-use crate::batch::Batcher;
+use crate::batch::{Batcher, ENTRIES_MAX};
 use crate::brick::{HistoryQuery, Row, Verb};
 use crate::collect::{Base, Change, Event, InodeId, LossReason, Op};
 use crate::fold::Block;
@@ -40,6 +40,8 @@ pub(super) struct Rig {
     pub(super) kernel: Kernel,
     pub(super) tricks: Arc<Mutex<Tricks>>,
     batcher: Batcher,
+    /// Bound of the batch stage, from the next opening on.
+    pub(super) entries_max: usize,
     /// Events that happened and were not delivered yet.
     pub(super) queue: Vec<Event>,
     /// Time stamps are made unique, and the looker is told that they lie back, so that nothing is looked at twice.
@@ -54,6 +56,8 @@ pub(super) struct Rig {
     pub(super) strict: bool,
     /// Tells the root to break off.
     pub(super) stop: Arc<AtomicBool>,
+    /// Files that the daemon itself writes.
+    pub(super) own: Vec<InodeId>,
 }
 
 impl Rig {
@@ -82,6 +86,7 @@ impl Rig {
             kernel: Kernel::default(),
             tricks: Arc::default(),
             batcher: Batcher::new(0),
+            entries_max: ENTRIES_MAX,
             queue: Vec::new(),
             settled,
             stamps: 0,
@@ -90,6 +95,7 @@ impl Rig {
             nameless: false,
             strict: true,
             stop: Arc::default(),
+            own: Vec::new(),
         }
     }
 
@@ -98,7 +104,7 @@ impl Rig {
         self.root = None;
         self.kernel = Kernel { room: self.kernel.room, ..Kernel::default() };
         self.queue.clear();
-        self.batcher = Batcher::new(0);
+        self.batcher = Batcher::with_bound(0, self.entries_max);
         let looker = Looker::new(LookOptions::default(), self.redactor.clone());
         let ahead = if self.settled { 1_000_000_000 } else { 0 };
         let looker = looker.with_clock(Box::new(move || {
@@ -113,6 +119,7 @@ impl Rig {
             view: Box::new(view),
             looker,
             stop: Arc::clone(&self.stop),
+            own: self.own.clone(),
         };
         self.root = Some(Root::open(opening, &mut self.kernel, &|_| ()).unwrap());
         self
@@ -300,6 +307,16 @@ impl Rig {
         self.queue.push(event(Change::Lost { reason: LossReason::FileRingFull, count: 1 }));
     }
 
+    /// A record vanished between the ring and the agent: nobody counted it, the inode stays marked, so that further
+    /// changes of it are silent, and the hole in the numbers is told some time later.
+    pub(super) fn vanish(&mut self, index: usize) {
+        if matches!(self.queue[index].change, Change::Lost { .. }) {
+            return;
+        }
+        self.queue.remove(index);
+        self.queue.push(event(Change::Lost { reason: LossReason::SequenceGap, count: 1 }));
+    }
+
     // What the agent is told.
 
     /// Everything that happened, as one batch.
@@ -336,7 +353,10 @@ impl Rig {
     pub(super) fn scan_step(&mut self, budget: Duration) -> bool {
         let root = self.root.as_mut().unwrap();
         let before = Pixels::of(root, self.strict);
-        let more = root.scan_step(budget, &mut self.kernel).unwrap();
+        // No rest: what is waited for is not the clock.
+        root.pace.rest_until = None;
+        root.start_due_scan(Instant::now());
+        let more = root.scan_step(budget, &mut self.kernel).unwrap() || root.pace.wanted;
         before.compare(root);
         more
     }

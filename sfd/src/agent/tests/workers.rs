@@ -56,6 +56,7 @@ impl Running {
                 view: Box::new(DiskView::new(&path)),
                 looker: Looker::new(LookOptions::default(), Redactor::disabled()),
                 stop: Arc::clone(&stop),
+                own: Vec::new(),
             };
             Root::open(opening, watch, progress)
         });

@@ -53,6 +53,7 @@ pub(super) struct Loaded {
     pub(super) watched: HashMap<MapData, Key, Value>,
     pub(super) excluded: HashMap<MapData, u32, u8>,
     pub(super) drops: PerCpuArray<MapData, u64>,
+    pub(super) sequences: PerCpuArray<MapData, u64>,
     /// Hands on what the programs have logged; only in builds for debugging.
     pub(super) log: Option<Flush>,
     /// One for each hook, with what the self-test needs to recognise it.
@@ -197,6 +198,7 @@ pub(super) fn load(config: &CollectConfig) -> Result<Loaded, CollectError> {
         watched: take(&mut ebpf, map::WATCHED)?,
         excluded: take(&mut ebpf, map::EXCLUDED)?,
         drops: take(&mut ebpf, map::DROPS)?,
+        sequences: take(&mut ebpf, map::SEQUENCES)?,
         ebpf,
         log,
         hooks,

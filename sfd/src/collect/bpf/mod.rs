@@ -6,6 +6,7 @@
 mod btf;
 mod calls;
 mod detach;
+pub mod faults;
 mod functions;
 mod gaps;
 mod load;
@@ -28,8 +29,9 @@ use std::{
 
 use aya::{
     Ebpf,
-    maps::{HashMap, MapData, RingBuf},
+    maps::{HashMap, MapData, PerCpuArray, RingBuf},
 };
+use sfd_common::DropReason;
 use tokio::sync::mpsc;
 
 pub use btf::BtfError;
@@ -48,7 +50,8 @@ pub struct Running {
 }
 
 impl Running {
-    pub(super) fn exclude(&mut self, pid: u32) -> Result<(), String> {
+    /// Leaves out the changes of this process from now on.
+    fn exclude(&mut self, pid: u32) -> Result<(), String> {
         self.excluded.insert(pid, 1, 0).map_err(|error| format!("process {pid} cannot be left out: {error}"))
     }
 }
@@ -72,12 +75,22 @@ impl Drop for Running {
 /// # Errors
 /// When nothing useful can be attached on this machine.
 pub(super) fn start(config: &CollectConfig) -> Result<Collector, CollectError> {
-    let Loaded { ebpf, mut files, mut processes, watched, excluded, drops, log, hooks, name_hooks } =
-        load::load(config)?;
+    let Loaded {
+        ebpf,
+        mut files,
+        mut processes,
+        watched,
+        excluded,
+        drops,
+        sequences,
+        log,
+        hooks,
+        name_hooks,
+    } = load::load(config)?;
     let counters = Arc::new(Counters::default());
     let mut watcher = WatchedMap::new(watched, Arc::clone(&counters));
     let hooks = match &config.state_dir {
-        Some(dir) => test_hooks(dir, hooks, &mut watcher, &mut files, &mut processes),
+        Some(dir) => test_hooks(dir, hooks, &mut watcher, &mut files, &mut processes, &drops),
         None => hooks.into_iter().map(|(_, status)| status).collect(),
     };
     let stop = Arc::new(AtomicBool::new(false));
@@ -88,8 +101,17 @@ pub(super) fn start(config: &CollectConfig) -> Result<Collector, CollectError> {
     }
     let (sender, events) = mpsc::channel(config.channel_chunks_max.max(1));
     let waker = ring::Waker::new([files.as_raw_fd(), processes.as_raw_fd()]).map_err(CollectError::Thread)?;
-    let reader =
-        ring::Reader { files, processes, drops, sender, counters: Arc::clone(&counters), stop, waker, log };
+    let reader = ring::Reader {
+        files,
+        processes,
+        drops,
+        sequences: Some(sequences),
+        sender,
+        counters: Arc::clone(&counters),
+        stop,
+        waker,
+        log,
+    };
     let thread = std::thread::Builder::new()
         .name("sfd-collect".to_owned())
         .spawn(move || reader.run())
@@ -115,9 +137,10 @@ pub(super) fn probe(state_dir: &Path) -> Result<Vec<HookStatus>, CollectError> {
         process_ring_bytes: 1 << 20,
         ..CollectConfig::default()
     };
-    let Loaded { ebpf, mut files, mut processes, watched, log: _log, hooks, .. } = load::load(&config)?;
+    let Loaded { ebpf, mut files, mut processes, watched, drops, log: _log, hooks, .. } =
+        load::load(&config)?;
     let mut watcher = WatchedMap::new(watched, Arc::new(Counters::default()));
-    let hooks = test_hooks(state_dir, hooks, &mut watcher, &mut files, &mut processes);
+    let hooks = test_hooks(state_dir, hooks, &mut watcher, &mut files, &mut processes, &drops);
     detach::detach(ebpf);
     Ok(hooks)
 }
@@ -129,6 +152,7 @@ fn test_hooks(
     watcher: &mut WatchedMap,
     files: &mut RingBuf<MapData>,
     processes: &mut RingBuf<MapData>,
+    drops: &PerCpuArray<MapData, u64>,
 ) -> Vec<HookStatus> {
     let read = |seen: &mut dyn FnMut(u16)| {
         for ring in [&mut *files, &mut *processes] {
@@ -141,5 +165,6 @@ fn test_hooks(
     };
     let mut watch = |id, on| watcher.watch_every(id, on);
     let number = |name: &str| calls::all().find(|call| call.name == name).map(|call| call.number);
-    selftest::run(dir, hooks, &mut watch, read, &number, &functions::hook_of_call)
+    let drops = || DropReason::ALL.map(|reason| load::drop_count(drops, reason)).iter().sum();
+    selftest::run(dir, hooks, &mut watch, read, &number, &functions::hook_of_call, &drops)
 }

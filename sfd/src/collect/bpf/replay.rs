@@ -55,6 +55,8 @@ impl Replay {
             files,
             processes,
             drops,
+            // Nobody counts what this producer numbers.
+            sequences: None,
             sender,
             counters: Arc::clone(&counters),
             stop: Arc::clone(&stop),

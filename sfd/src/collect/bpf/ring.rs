@@ -13,10 +13,10 @@ use std::{
 };
 
 use aya::maps::{MapData, PerCpuArray, RingBuf};
-use sfd_common::{DropReason, decode};
+use sfd_common::{DropReason, STREAMS, Stream, decode};
 use tokio::sync::mpsc::{self, error::TrySendError};
 
-use super::{gaps::Gaps, load, translate::Translator};
+use super::{faults::Faults, gaps::Gaps, load, translate::Translator};
 use crate::collect::{Change, Counters, Event, LossReason};
 
 /// Time between two looks while records come, in milliseconds.
@@ -38,6 +38,7 @@ pub(super) struct Reader {
     pub(super) files: RingBuf<MapData>,
     pub(super) processes: RingBuf<MapData>,
     pub(super) drops: PerCpuArray<MapData, u64>,
+    pub(super) sequences: Option<PerCpuArray<MapData, u64>>,
     pub(super) sender: mpsc::Sender<Vec<Event>>,
     pub(super) counters: Arc<Counters>,
     pub(super) stop: Arc<AtomicBool>,
@@ -49,6 +50,7 @@ pub(super) struct Reader {
 struct State {
     translator: Translator,
     gaps: Gaps,
+    faults: Faults,
     /// Drops told so far, by reason.
     told: [u64; DropReason::ALL.len()],
     chunk: Vec<Event>,
@@ -60,9 +62,12 @@ impl Reader {
         let mut state = State {
             translator: Translator::new(),
             gaps: Gaps::default(),
+            faults: Faults::new(),
             told: DropReason::ALL.map(|reason| load::drop_count(&self.drops, reason)),
             chunk: Vec::new(),
         };
+        // Nothing is watched yet, so what is in the rings already may be passed over.
+        self.each_sequence(|cpu, stream, next| state.gaps.start(cpu, stream, next));
         let (mut last_record, mut last_count, mut last_clock) =
             (Instant::now(), Instant::now(), Instant::now());
         while !self.stop.load(Ordering::Relaxed) {
@@ -71,12 +76,13 @@ impl Reader {
                 log();
             }
             let now = Instant::now();
-            let files = drain(&mut self.files, &mut state, &self.counters, &self.sender, &self.stop, now);
-            let processes =
+            let (files, files_emptied) =
+                drain(&mut self.files, &mut state, &self.counters, &self.sender, &self.stop, now);
+            let (processes, processes_emptied) =
                 drain(&mut self.processes, &mut state, &self.counters, &self.sender, &self.stop, now);
             if now.duration_since(last_count) >= COUNTERS_EVERY {
                 last_count = now;
-                self.count_losses(&mut state, now);
+                self.count_losses(&mut state, now, files_emptied, processes_emptied);
             }
             if now.duration_since(last_clock) >= CLOCK_EVERY {
                 last_clock = now;
@@ -93,8 +99,21 @@ impl Reader {
         }
     }
 
-    /// Tells of every drop the kernel counted since last time, and of every gap that stayed open.
-    fn count_losses(&self, state: &mut State, now: Instant) {
+    /// Hands over the kernel's next number of each stream of each CPU.
+    fn each_sequence(&self, mut what: impl FnMut(u16, u8, u64)) {
+        let Some(sequences) = &self.sequences else { return };
+        for stream in 0..STREAMS as u8 {
+            // A map of the kernel that was there a moment ago; should it fail, gaps show when later records come.
+            let Ok(numbers) = sequences.get(&u32::from(stream), 0) else { continue };
+            for (cpu, next) in (0_u16..).zip(numbers.iter()) {
+                what(cpu, stream, *next);
+            }
+        }
+    }
+
+    /// Tells of every drop the kernel counted since last time, of every gap that stayed open, and of records that the
+    /// kernel numbered and that never came. The flags say which rings were read until they were empty.
+    fn count_losses(&self, state: &mut State, now: Instant, files_emptied: bool, processes_emptied: bool) {
         for (reason, told) in DropReason::ALL.into_iter().zip(&mut state.told) {
             let total = load::drop_count(&self.drops, reason);
             let count = total.wrapping_sub(*told);
@@ -103,14 +122,19 @@ impl Reader {
                 lose(&mut state.chunk, &self.counters, loss_reason(reason), count);
             }
         }
-        let gap = state.gaps.expire(now);
+        let mut gap = state.gaps.expire(now);
+        self.each_sequence(|cpu, stream, next| {
+            let emptied = if stream < Stream::Processes as u8 { files_emptied } else { processes_emptied };
+            gap += state.gaps.expect(cpu, stream, next, emptied, now);
+        });
         if gap > 0 {
             lose(&mut state.chunk, &self.counters, LossReason::SequenceGap, gap);
         }
     }
 }
 
-/// Reads a ring until it is empty, or once round: a flood in one ring must not keep the other waiting.
+/// Reads a ring until it is empty, or once round: a flood in one ring must not keep the other waiting. Returns how many
+/// records that was, and whether the ring is empty now.
 fn drain(
     ring: &mut RingBuf<MapData>,
     state: &mut State,
@@ -118,12 +142,18 @@ fn drain(
     sender: &mpsc::Sender<Vec<Event>>,
     stop: &AtomicBool,
     now: Instant,
-) -> usize {
-    let (mut read, mut bytes) = (0, 0);
+) -> (usize, bool) {
+    let (mut read, mut bytes, mut empty) = (0, 0, false);
     while read < CHUNK_MAX * 16 {
-        let Some(item) = ring.next() else { break };
+        let Some(item) = ring.next() else {
+            empty = true;
+            break;
+        };
         read += 1;
         bytes += item.len();
+        if state.faults.drop_one() {
+            continue;
+        }
         match decode(&item) {
             Ok(record) => {
                 let header = &record.header;
@@ -154,7 +184,7 @@ fn drain(
         }
     }
     counters.records(read, bytes);
-    read
+    (read, empty)
 }
 
 /// Adds a loss to the chunk, merged with one of the same kind that is already there.

@@ -58,8 +58,11 @@ impl Watch for WatchedMap {
                 Ok(())
             }
             Err(error) if errno(&error) == Some(libc::EEXIST) => {
-                self.rearm(id);
-                Ok(())
+                if self.rearm(id) {
+                    Ok(())
+                } else {
+                    Err(LossReason::WatchedFull)
+                }
             }
             // E2BIG: the bound is reached. ENOMEM: the kernel has no memory for an entry.
             Err(error) => {
@@ -77,13 +80,17 @@ impl Watch for WatchedMap {
         }
     }
 
-    fn rearm(&mut self, id: InodeId) {
+    fn rearm(&mut self, id: InodeId) -> bool {
         // Fails when it is not watched any more (nothing to do), or when the kernel has no memory for the new
-        // entry: then the mark stays, and the object is looked at again only by a rescan, so that is a loss.
-        if let Err(error) = self.map.insert(key(id), CLEAN, EXIST)
-            && errno(&error) != Some(libc::ENOENT)
-        {
-            self.counters.lost(LossReason::WatchedFull, 1);
+        // entry. Then the mark would stay and keep every later change silent; without an entry the caller knows that
+        // nobody reports the object.
+        match self.map.insert(key(id), CLEAN, EXIST) {
+            Err(error) if errno(&error) != Some(libc::ENOENT) => {
+                self.counters.lost(LossReason::WatchedFull, 1);
+                self.unwatch(id);
+                false
+            }
+            _ => true,
         }
     }
 }
