@@ -52,7 +52,7 @@ pub use survey::{Survey, row_of, survey};
 use crate::batch::Batcher;
 use crate::brick::BrickError;
 use crate::collect::{
-    CollectError, Collector, Counters, CountersSnapshot, Event, Guard, HookStatus, LossReason, Rung,
+    Change, CollectError, Collector, Counters, CountersSnapshot, Event, Guard, HookStatus, LossReason, Rung,
 };
 use worker::{Order, Report, Worker};
 
@@ -175,6 +175,8 @@ pub struct Status {
 /// A running agent.
 pub struct Agent {
     config: AgentConfig,
+    /// One of the roots is `/proc`.
+    watches_proc: bool,
     events: mpsc::Receiver<Vec<Event>>,
     rung: Rung,
     counters: Arc<Counters>,
@@ -199,9 +201,9 @@ impl Agent {
     /// When a root or the state directory cannot be used, or the collector asked for cannot be had.
     pub fn start(config: AgentConfig) -> Result<Self, AgentError> {
         let halt = Arc::new(AtomicBool::new(false));
-        let Prepared { openers, ancestors, lock } = setup::prepare(&config, &halt)?;
+        let Prepared { openers, ancestors, lock, redactor } = setup::prepare(&config, &halt)?;
         let Collector { events, watcher, rung, why, hooks, counters, guard } =
-            crate::collect::start(&config.collect())?;
+            crate::collect::start(&config.collect(redactor))?;
         let (orders, inbox) = std::sync::mpsc::sync_channel(1);
         let (outbox, reports) = mpsc::unbounded_channel();
         let shared = Shared::new();
@@ -221,8 +223,10 @@ impl Agent {
         info!(?rung, roots = %names.join(","), state = %config.state.display(), "watching");
         let status = status_source(rung, why, hooks, &counters, &shared, &baseline_done);
         let (tap, _) = broadcast::channel(TAP_LINES);
+        let watches_proc = config.roots.iter().any(|root| setup::kind_of(root) == RootKind::Proc);
         Ok(Self {
             config,
+            watches_proc,
             events,
             rung,
             counters,
@@ -335,7 +339,7 @@ impl Agent {
                 _ = verify_proc.tick() => want(&mut errands, Order::Scan(RootKind::Proc)),
                 chunk = self.events.recv(), if collecting => if let Some(chunk) = chunk {
                     let now = clock::monotonic_ns();
-                    for event in &chunk {
+                    for event in chunk.iter().filter(|event| self.is_wanted(event)) {
                         batcher.push(event, now);
                     }
                     self.tell_tap(&chunk);
@@ -352,6 +356,16 @@ impl Agent {
                 errand_is_next = false;
                 self.order(errands.remove(0))?;
             }
+        }
+    }
+
+    /// Whether an event can mean work. Those of processes and modules tell the collector who makes changes; here they
+    /// matter only to `/proc`.
+    fn is_wanted(&self, event: &Event) -> bool {
+        match event.change {
+            Change::Process { .. } | Change::Module { .. } => self.watches_proc,
+            Change::Lost { reason: LossReason::ProcessRingFull, .. } => self.watches_proc,
+            _ => true,
         }
     }
 

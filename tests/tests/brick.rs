@@ -3,6 +3,7 @@
 
 use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use sfd::brick::{
     ArtifactId, Brick, BrickError, Commit, ExtractError, HistoryQuery, HistoryRow, LiveBrick, Recovery, Row,
@@ -355,7 +356,10 @@ fn history_is_found_by_path_time_and_writer() {
             login_uid: None,
             comm: comm.into(),
             cgroup: 3,
+            origin: Arc::default(),
         }],
+        more_writers: false,
+        unknown_writers: false,
         kind: "text".into(),
         risk: 2,
     };

@@ -38,6 +38,8 @@ impl Root {
             sum.merge(dirty);
             sum
         });
+        // For what nobody reported: that others changed something here does not make them its writers.
+        let unnamed = Dirty { first_ns: any.first_ns, ..Dirty::default() };
         let here = match self.view.meta(&path) {
             Ok(meta) => meta.file_type == FileType::Directory && self.view.id(&path, &meta) == believed,
             Err(_) => false,
@@ -70,7 +72,7 @@ impl Root {
             self.inventory.children(dir).map(|(name, id)| (name.to_owned(), id)).collect();
         for (name, id) in children {
             if !names.contains(name.as_os_str()) {
-                tasks.miss(id, hints.get(&name).unwrap_or(&any));
+                tasks.miss(id, hints.get(&name).unwrap_or(&unnamed));
                 tasks.look(dir, &any);
                 continue;
             }
@@ -95,7 +97,7 @@ impl Root {
             if self.inventory.child(dir, &entry.name).is_none() {
                 let hint = hints.get(&entry.name);
                 let is_dir = entry.file_type == Some(FileType::Directory);
-                let dirty = hint.unwrap_or(&any).clone();
+                let dirty = hint.unwrap_or(&unnamed).clone();
                 fresh.push((is_dir, Fresh { dir, name: entry.name, dirty, reported: hint.is_some() }));
             }
         }

@@ -142,7 +142,7 @@ impl<'a> From<&'a Event> for EventLine<'a> {
             writer: event.writer.as_ref(),
         };
         match &event.change {
-            Change::Inode { id, op } => {
+            Change::Inode { id, op, .. } => {
                 line.what = "inode";
                 line.op = Some(op.name());
                 (line.dev, line.ino) = (Some(id.dev), Some(id.ino));

@@ -29,8 +29,10 @@ pub struct Dirty {
     pub ops: u64,
     /// Who, in order of first appearance, at most [`WRITERS_MAX`].
     pub writers: Vec<Writer>,
-    /// There were more writers than are remembered.
+    /// There were, or may have been, more writers than are remembered.
     pub more_writers: bool,
+    /// Some of the events named nobody (a kernel thread, a collector that cannot tell).
+    pub unknown_writer: bool,
     /// Time of the first event, nanoseconds since the Unix epoch; 0 when no event is behind it (a rescan).
     pub first_ns: i64,
     /// Events folded into this entry.
@@ -50,8 +52,9 @@ impl Dirty {
         }
         self.ops |= 1 << op as u16;
         self.count = self.count.saturating_add(1);
-        if let Some(writer) = writer {
-            self.add_writer(writer);
+        match writer {
+            Some(writer) => self.add_writer(writer),
+            None => self.unknown_writer = true,
         }
     }
 
@@ -74,6 +77,7 @@ impl Dirty {
         self.ops |= other.ops;
         self.count = self.count.saturating_add(other.count);
         self.more_writers |= other.more_writers;
+        self.unknown_writer |= other.unknown_writer;
         for writer in &other.writers {
             self.add_writer(writer);
         }
@@ -167,7 +171,11 @@ impl Batcher {
         let pending = &mut self.pending;
         pending.events += 1;
         match change {
-            Change::Inode { id, op } => pending.inodes.entry(*id).or_default().note(at_ns, *op, who),
+            Change::Inode { id, op, crowded } => {
+                let dirty = pending.inodes.entry(*id).or_default();
+                dirty.note(at_ns, *op, who);
+                dirty.more_writers |= *crowded;
+            }
             Change::Name { base, name, base_path, op } => {
                 let key = NameKey { base: base.clone(), name: name.clone(), base_path: base_path.clone() };
                 let bytes = name.len() + base_path.as_ref().map_or(0, |path| path.as_os_str().len());

@@ -10,7 +10,7 @@ use jiff::{SignedDuration, Span, Timestamp, Zoned};
 use serde_json::json;
 
 use super::out::{human_time, printable};
-use super::{CliError, Exit, Out, State};
+use super::{CliError, Exit, Out, State, who};
 use crate::brick::{Catalog, HistoryQuery, HistoryRow, Verb};
 
 /// How often `-f` looks for new rows: well below what a person notices, and one cheap query a catalog.
@@ -131,6 +131,8 @@ fn print(row: &HistoryRow, out: Out) -> Result<(), CliError> {
             "verb": row.verb,
             "detail": row.detail,
             "writers": row.writers,
+            "more_writers": row.more_writers,
+            "unknown_writers": row.unknown_writers,
             "kind": row.kind,
             "risk": row.risk,
         });
@@ -149,9 +151,7 @@ fn print(row: &HistoryRow, out: Out) -> Result<(), CliError> {
         Verb::Renamed => "renamed",
         Verb::Deleted => "deleted",
     };
-    let who: Vec<String> =
-        row.writers.iter().map(|w| format!("{}[{}] uid {}", printable(&w.comm), w.pid, w.uid)).collect();
-    let who = if who.is_empty() { "unknown".to_owned() } else { who.join(", ") };
+    let who = who::all(row);
     let from = from.map(|from| format!(" (was {})", printable(&from))).unwrap_or_default();
     let detail = if row.detail.is_empty() { String::new() } else { format!(": {}", printable(&row.detail)) };
     out.line(format!("{}  {verb:<10} {}{from}{detail}  by {who}", human_time(row.at_ns), printable(&path)))

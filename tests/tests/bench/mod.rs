@@ -125,7 +125,7 @@ impl Bench {
         ops(args);
         let event = self.wait(
             &args.join(" "),
-            |event| matches!(event.change, Change::Inode { id: of, op } if of == id && ops_allowed.contains(&op)),
+            |event| matches!(event.change, Change::Inode { id: of, op, .. } if of == id && ops_allowed.contains(&op)),
         );
         let writer = event.writer.unwrap_or_else(|| panic!("{args:?} has no writer"));
         assert_eq!((writer.comm.as_str(), writer.uid), ("ops", 0), "{args:?}");

@@ -176,7 +176,7 @@ impl Rig {
         if let Some(id) = self.inode(path)
             && self.kernel.touch(id)
         {
-            self.queue.push(event(Change::Inode { id, op: Op::InodeDirty }));
+            self.queue.push(event(Change::Inode { id, op: Op::InodeDirty, crowded: false }));
         }
     }
 

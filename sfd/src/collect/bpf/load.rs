@@ -99,13 +99,13 @@ const PROCESS_PROGRAMS: &[Program] = &[
         function: "exec",
         tracepoints: &["sched_process_exec"],
         hook: Hook::Exec,
-        lost_without: "programs started; /proc is sampled instead",
+        lost_without: "programs and arguments of those who change things; programs started (/proc is sampled instead)",
     },
     Program {
         function: "fork",
         tracepoints: &["sched_process_fork"],
         hook: Hook::Fork,
-        lost_without: "processes created; /proc is sampled instead",
+        lost_without: "who started those who change things; processes created (/proc is sampled instead)",
     },
     Program {
         function: "exit",
@@ -175,10 +175,8 @@ pub(super) fn load(config: &CollectConfig) -> Result<Loaded, CollectError> {
         hooks.push((program.hook as u16, attach_btf(&mut ebpf, program, &btf, &types)));
     }
     attach_calls(&mut ebpf, &btf, &mut hooks);
-    if config.want_process_events {
-        for program in PROCESS_PROGRAMS {
-            hooks.push((program.hook as u16, attach_btf(&mut ebpf, program, &btf, &types)));
-        }
+    for program in PROCESS_PROGRAMS {
+        hooks.push((program.hook as u16, attach_btf(&mut ebpf, program, &btf, &types)));
     }
     let attached = |wanted: fn(u16) -> bool| {
         hooks.iter().any(|(id, status)| wanted(*id) && status.state == HookState::Attached)

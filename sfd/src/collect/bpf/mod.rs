@@ -84,8 +84,9 @@ pub(super) fn start(config: &CollectConfig) -> Result<Collector, CollectError> {
     }
     let (sender, events) = mpsc::channel(config.channel_chunks_max.max(1));
     let waker = ring::Waker::new([files.as_raw_fd(), processes.as_raw_fd()]).map_err(CollectError::Thread)?;
+    let (redactor, shared) = (config.redactor.clone(), Arc::clone(&counters));
     let reader =
-        ring::Reader { files, processes, drops, sender, counters: Arc::clone(&counters), stop, waker, log };
+        ring::Reader { files, processes, drops, sender, counters: shared, stop, waker, log, redactor };
     let thread = std::thread::Builder::new()
         .name("sfd-collect".to_owned())
         .spawn(move || reader.run())
