@@ -105,7 +105,10 @@ mod tests {
     }
 
     fn text(origin: Origin) -> String {
-        one(&writer(origin), &users("root:x:0:0::/root:/bin/sh\nalice:x:1000:1000::/:/bin/sh\nother:x:1000:1::/:\n"))
+        one(
+            &writer(origin),
+            &users("root:x:0:0::/root:/bin/sh\nalice:x:1000:1000::/:/bin/sh\nother:x:1000:1::/:\n"),
+        )
     }
 
     #[test]
@@ -120,14 +123,21 @@ mod tests {
         assert_eq!(text(full.clone()), expected);
         let container = Some("3f4d5e6a".repeat(8));
         let text = text(Origin { parents_cut: true, container, args_cut: true, ..full });
-        assert!(text.ends_with("/etc/hosts ..., from ... > sshd > bash, in container 3f4d5e6a3f4d"), "{text}");
-        assert_eq!(one(&Writer { login_uid: None, ..writer(Origin::default()) }, &HashMap::new()), "vim[123] uid 0");
+        assert!(
+            text.ends_with("/etc/hosts ..., from ... > sshd > bash, in container 3f4d5e6a3f4d"),
+            "{text}"
+        );
+        assert_eq!(
+            one(&Writer { login_uid: None, ..writer(Origin::default()) }, &HashMap::new()),
+            "vim[123] uid 0"
+        );
         assert_eq!(one(&writer(Origin::default()), &HashMap::new()), "vim[123] uid 0 (login 1000)");
     }
 
     #[test]
     fn a_long_or_hostile_command_line_stays_one_line() {
-        let args = vec!["sh".into(), "-c".into(), format!("echo\n\u{1b}[2J {}", "x".repeat(500)), String::new()];
+        let args =
+            vec!["sh".into(), "-c".into(), format!("echo\n\u{1b}[2J {}", "x".repeat(500)), String::new()];
         let text = text(Origin { args: Some(args), ..Origin::default() });
         assert!(text.contains(", sh -c 'echo\\n\\u{1b}[2J xxx"), "{text}");
         assert!(text.ends_with("xxx..."), "{text}");

@@ -21,6 +21,7 @@ mod changes;
 mod hosts;
 mod safety;
 mod service;
+mod who;
 
 /// A watched tree on a real file system, beside its state directory.
 struct Bench {

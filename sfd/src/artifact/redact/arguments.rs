@@ -85,7 +85,10 @@ impl ArgumentRules {
                 MASK.to_owned()
             } else if TAKES_P.contains(&program) && arg.starts_with("-p") && arg.len() > 2 {
                 format!("-p{MASK}")
-            } else if TAKES_USER.contains(&program) && arg.contains(':') && !arg.contains("://") && !arg.contains(' ')
+            } else if TAKES_USER.contains(&program)
+                && arg.contains(':')
+                && !arg.contains("://")
+                && !arg.contains(' ')
             {
                 // `-u user:password`, `-uuser:password`; addresses and headers have rules of their own.
                 let user = arg.split(':').next().unwrap_or_default();
@@ -116,7 +119,8 @@ impl ArgumentRules {
     /// The rules for contents, over each argument, and over the whole line those for what is a secret by its form (the
     /// others would take `sudo passwd root` for one). Masks are taken out first: some rules would take them for a secret.
     fn give_up_if_still_secret(&self, masked: &mut Vec<String>, contents: &ContentRules) {
-        let secret = |form: Form, text: &str| contents.check(form, text.replace(MASK, "").as_bytes()).is_some();
+        let secret =
+            |form: Form, text: &str| contents.check(form, text.replace(MASK, "").as_bytes()).is_some();
         for arg in &mut *masked {
             if secret(Form::CommandLine, arg) {
                 MASK.clone_into(arg);

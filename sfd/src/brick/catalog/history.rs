@@ -130,7 +130,9 @@ pub(super) fn append(connection: &Connection, row: &HistoryRow) -> rusqlite::Res
         ids.push(number_of(connection, writer, line)?);
     }
     let ids = serde_json::to_string(&ids).unwrap_or_default();
-    connection.prepare_cached("UPDATE history SET writers = ?1 WHERE id = ?2")?.execute(params![ids, line])?;
+    connection
+        .prepare_cached("UPDATE history SET writers = ?1 WHERE id = ?2")?
+        .execute(params![ids, line])?;
     Ok(())
 }
 

@@ -160,8 +160,7 @@ mod tests {
             comm: *b"bash\0\0\0\0\0\0\0\0\0\0\0\0",
             ..RecordHeader::default()
         };
-        let seen =
-            Translator::new().translate(&record(header, Op::InodeDirty, Body::Object)).seen.unwrap();
+        let seen = Translator::new().translate(&record(header, Op::InodeDirty, Body::Object)).seen.unwrap();
         assert_eq!((seen.comm.as_str(), seen.login_uid), ("bash", None));
     }
 

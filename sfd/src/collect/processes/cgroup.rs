@@ -76,7 +76,10 @@ mod tests {
             ("/docker/ID", true),
             ("/docker/ID/init.scope", true),
             ("/kubepods/burstable/pod0f-1/ID", true),
-            ("/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod0f.slice/cri-containerd-ID.scope", true),
+            (
+                "/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod0f.slice/cri-containerd-ID.scope",
+                true,
+            ),
             ("/kubepods.slice/kubepods-pod0f.slice/crio-ID.scope/container", true),
             ("/system.slice/containerd.service/kubepods-besteffort-pod0f.slice:cri-containerd:ID", true),
             ("/machine.slice/libpod-ID.scope/container", true),

@@ -74,7 +74,11 @@ fn session() -> (Processes, Fake) {
         &mut fake,
     );
     table.fork(&child(seen(41, 1_000_000_200, 1_000_000_201, "sh"), 40), &mut fake);
-    table.exec(&ran(seen(41, 1_000_000_200, 1_000_000_300, "mv"), 502), exec("/bin/mv", "mv\0a\0b\0"), &mut fake);
+    table.exec(
+        &ran(seen(41, 1_000_000_200, 1_000_000_300, "mv"), 502),
+        exec("/bin/mv", "mv\0a\0b\0"),
+        &mut fake,
+    );
     table.exit(&seen(41, 1_000_000_200, 1_000_000_500, "mv"));
     table.exit(&seen(40, 1_000_000_007, 1_000_000_600, "sh"));
     (table, fake)
