@@ -18,6 +18,7 @@ mod compare;
 mod control;
 mod describe;
 mod draft;
+mod latecomers;
 mod later;
 mod names;
 mod observe;
@@ -363,8 +364,9 @@ impl Agent {
     /// matter only to `/proc`.
     fn is_wanted(&self, event: &Event) -> bool {
         match event.change {
-            Change::Process { .. } | Change::Module { .. } => self.watches_proc,
-            Change::Lost { reason: LossReason::ProcessRingFull, .. } => self.watches_proc,
+            Change::Process { .. }
+            | Change::Module { .. }
+            | Change::Lost { reason: LossReason::ProcessRingFull, .. } => self.watches_proc,
             _ => true,
         }
     }

@@ -6,12 +6,12 @@ use std::time::Instant;
 
 use tracing::{debug, warn};
 
-use super::RootKind;
 use super::describe::{describe_change, is_noise};
 use super::later::SOON;
 use super::reconcile::{Tasks, Trust};
 use super::root::{EVENTS_LOST, RESTARTED, Root};
 use super::survey::{never_read, row_of};
+use super::{RootKind, clock, latecomers};
 use crate::artifact::inventory::{inode_of, is_dir};
 use crate::artifact::look::{CHANGED_WHILE_READ, Known, Look, complaint};
 use crate::artifact::{Artifact, FileType, Meta};
@@ -67,6 +67,9 @@ impl Root {
             Look::Unchanged { meta, settled } => {
                 if !settled {
                     self.later.look(id, Instant::now() + SOON, &Dirty::default());
+                }
+                if let Some(late) = self.latecomers.take(id, dirty) {
+                    self.record(&row, &path, None, Verb::Modified, latecomers::DETAIL.to_owned(), &late);
                 }
                 self.confirm(&row, meta, inode, settled);
             }
@@ -158,6 +161,7 @@ impl Root {
             let verb = if same { Verb::Attributes } else { Verb::Modified };
             if !is_noise(old, &row) {
                 self.record(&row, &artifact.path, None, verb, describe_change(old, &row), dirty);
+                self.latecomers.saw(row.id, clock::now_ns(), dirty);
             }
             self.draft.born(dirty.first_ns);
         }

@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use tracing::{debug, info, warn};
 
 use super::draft::Draft;
+use super::latecomers::Latecomers;
 use super::later::Later;
 use super::scan::Scan;
 use super::survey::{Survey, survey};
@@ -109,6 +110,7 @@ pub(super) struct Root {
     pub(super) scan: Option<Scan>,
     pub(super) counters: RootCounters,
     pub(super) later: Later,
+    pub(super) latecomers: Latecomers,
     /// Directories of which not everything is known, and why. Looking at the directory itself cannot tell.
     pub(super) unlisted: HashMap<ArtifactId, String>,
     /// Most lines of history.
@@ -229,6 +231,7 @@ impl Root {
             scan: None,
             counters: RootCounters::default(),
             later: Later::default(),
+            latecomers: Latecomers::default(),
             unlisted: HashMap::new(),
             history_max: HISTORY_ROWS_MAX,
             stop,

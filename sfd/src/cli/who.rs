@@ -34,7 +34,7 @@ fn one(writer: &Writer, users: &HashMap<u32, String>) -> String {
     let mut text = format!("{}[{}] uid {}", printable(&writer.comm), writer.pid, writer.uid);
     if let Some(login) = writer.login_uid {
         let name = users.get(&login).map(|name| format!("{}/", printable(name))).unwrap_or_default();
-        text.push_str(&format!(" (login {name}{login})"));
+        text.extend([" (login ", &name, &login.to_string(), ")"]);
     }
     let Origin { parents, parents_cut, container, .. } = &*writer.origin;
     if let Some(command) = command(&writer.origin) {

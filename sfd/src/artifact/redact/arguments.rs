@@ -98,7 +98,7 @@ impl ArgumentRules {
             };
             masked.push(shown);
         }
-        self.give_up_if_still_secret(&mut masked, contents);
+        give_up_if_still_secret(&mut masked, contents);
         masked
     }
 
@@ -115,21 +115,20 @@ impl ArgumentRules {
         let text = self.glued.replace_all(&text, after);
         self.user.replace_all(&text, after).into_owned()
     }
+}
 
-    /// The rules for contents, over each argument, and over the whole line those for what is a secret by its form (the
-    /// others would take `sudo passwd root` for one). Masks are taken out first: some rules would take them for a secret.
-    fn give_up_if_still_secret(&self, masked: &mut Vec<String>, contents: &ContentRules) {
-        let secret =
-            |form: Form, text: &str| contents.check(form, text.replace(MASK, "").as_bytes()).is_some();
-        for arg in &mut *masked {
-            if secret(Form::CommandLine, arg) {
-                MASK.clone_into(arg);
-            }
+/// The rules for contents, over each argument, and over the whole line those for what is a secret by its form (the
+/// others would take `sudo passwd root` for one). Masks are taken out first: some rules would take them for a secret.
+fn give_up_if_still_secret(masked: &mut Vec<String>, contents: &ContentRules) {
+    let secret = |form: Form, text: &str| contents.check(form, text.replace(MASK, "").as_bytes()).is_some();
+    for arg in &mut *masked {
+        if secret(Form::CommandLine, arg) {
+            MASK.clone_into(arg);
         }
-        if secret(Form::Any, &masked.join(" ")) {
-            masked.truncate(1);
-            masked.push(MASK.to_owned());
-        }
+    }
+    if secret(Form::Any, &masked.join(" ")) {
+        masked.truncate(1);
+        masked.push(MASK.to_owned());
     }
 }
 

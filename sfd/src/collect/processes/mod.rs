@@ -155,7 +155,7 @@ type Key = (u32, u64);
 /// The table.
 #[derive(Debug)]
 pub(super) struct Processes {
-    processes: HashMap<Key, Process>,
+    known: HashMap<Key, Process>,
     /// Start time of the live process of each number.
     live: HashMap<u32, u64>,
     /// When, and who, first to last.
@@ -170,7 +170,7 @@ impl Processes {
     /// An empty table. `redactor` masks secrets in arguments.
     pub(super) fn new(redactor: Redactor) -> Self {
         Self {
-            processes: HashMap::new(),
+            known: HashMap::new(),
             live: HashMap::new(),
             ended: VecDeque::new(),
             cgroups: cgroup::Paths::default(),
@@ -194,7 +194,7 @@ impl Processes {
 
     /// Forgets everything: records were lost.
     pub(super) fn forget(&mut self) {
-        self.processes.clear();
+        self.known.clear();
         self.live.clear();
         self.ended.clear();
     }
@@ -206,7 +206,7 @@ impl Processes {
         }
         let parent = self.live.get(&seen.parent).map(|start_ns| (seen.parent, *start_ns));
         let (ancestors, ancestors_cut) = self.line_of(parent, Some(&seen.comm));
-        let image = parent.and_then(|key| self.processes.get(&key)?.images.last().cloned());
+        let image = parent.and_then(|key| self.known.get(&key)?.images.last().cloned());
         let comm = Arc::from(seen.comm.as_str());
         let process = Process {
             rounded: false,
@@ -223,7 +223,7 @@ impl Processes {
     /// A process runs another program from now on.
     pub(super) fn exec(&mut self, seen: &Sighting, exec: Exec<'_>, source: &mut impl Source) {
         let key = self.key_of(seen);
-        if !self.processes.contains_key(&key) {
+        if !self.known.contains_key(&key) {
             if !self.live.contains_key(&seen.parent) && self.has_room() {
                 self.learn(seen.parent, source, 0);
             }
@@ -241,7 +241,7 @@ impl Processes {
             };
             self.insert(key, process);
         }
-        let Some(process) = self.processes.get_mut(&key) else { return };
+        let Some(process) = self.known.get_mut(&key) else { return };
         process.comm = Arc::from(seen.comm.as_str());
         if process.images.len() >= PROGRAMS_MAX {
             process.images.remove(0);
@@ -263,7 +263,7 @@ impl Processes {
         if self.live.get(&seen.pid) == Some(&key.1) {
             self.live.remove(&seen.pid);
         }
-        if let Some(process) = self.processes.get_mut(&key)
+        if let Some(process) = self.known.get_mut(&key)
             && !std::mem::replace(&mut process.ended, true)
         {
             self.ended.push_back((seen.at_ns, key));
@@ -273,7 +273,7 @@ impl Processes {
                 break;
             }
             self.ended.pop_front();
-            self.processes.remove(&key);
+            self.known.remove(&key);
         }
     }
 
@@ -284,13 +284,13 @@ impl Processes {
 
     fn origin(&mut self, seen: &Sighting, source: &mut impl Source) -> Arc<Origin> {
         let mut key = self.key_of(seen);
-        if !self.processes.contains_key(&key) {
+        if !self.known.contains_key(&key) {
             // Not while it is unsure who has the number now: `learn` is told the start time to expect.
             self.learn(seen.pid, source, seen.start_ns);
             key = self.key_of(seen);
         }
         let cgroup_path = self.cgroups.get(seen.cgroup, |id| source.cgroup_path(id, seen.pid));
-        let Some(process) = self.processes.get_mut(&key) else {
+        let Some(process) = self.known.get_mut(&key) else {
             return Arc::new(origin_of(None, &[], true, cgroup_path));
         };
         let image = process.images.iter().rev().find(|image| image.since_ns <= seen.at_ns);
@@ -329,16 +329,16 @@ impl Processes {
     /// The key under which a process is kept; one that `/proc` told of gets its exact start time now.
     fn key_of(&mut self, seen: &Sighting) -> Key {
         let key = (seen.pid, seen.start_ns);
-        if self.processes.contains_key(&key) {
+        if self.known.contains_key(&key) {
             return key;
         }
         let rounded = (seen.pid, round(seen.start_ns));
         if self.live.get(&seen.pid) == Some(&rounded.1)
-            && self.processes.get(&rounded).is_some_and(|process| process.rounded)
-            && let Some(mut process) = self.processes.remove(&rounded)
+            && self.known.get(&rounded).is_some_and(|process| process.rounded)
+            && let Some(mut process) = self.known.remove(&rounded)
         {
             process.rounded = false;
-            self.processes.insert(key, process);
+            self.known.insert(key, process);
             self.live.insert(key.0, key.1);
         }
         key
@@ -387,7 +387,7 @@ impl Processes {
 
     /// A process and its ancestors, as those of a child of it; whether some are missing. `comm` is its name now.
     fn line_of(&mut self, parent: Option<Key>, comm: Option<&str>) -> (Arc<[Ancestor]>, bool) {
-        let Some((key, process)) = parent.and_then(|key| Some((key, self.processes.get_mut(&key)?))) else {
+        let Some((key, process)) = parent.and_then(|key| Some((key, self.known.get_mut(&key)?))) else {
             return (Arc::from([]), true);
         };
         if let Some(comm) = comm.filter(|comm| **comm != *process.comm) {
@@ -406,28 +406,28 @@ impl Processes {
     }
 
     fn has_room(&self) -> bool {
-        self.processes.len() < self.max || !self.ended.is_empty()
+        self.known.len() < self.max || !self.ended.is_empty()
     }
 
     fn insert(&mut self, key: Key, process: Process) {
-        while self.processes.len() >= self.max {
+        while self.known.len() >= self.max {
             self.forgotten += 1;
             let Some((_, oldest)) = self.ended.pop_front() else {
                 // Whoever had the number before is not the one it names now.
                 self.live.remove(&key.0);
                 return;
             };
-            self.processes.remove(&oldest);
+            self.known.remove(&oldest);
         }
         // An end that was not reported leaves the earlier owner of the number behind; it ends now.
         if let Some(earlier) = self.live.insert(key.0, key.1).filter(|earlier| *earlier != key.1) {
             let earlier = (key.0, earlier);
-            if let Some(process) = self.processes.get_mut(&earlier) {
+            if let Some(process) = self.known.get_mut(&earlier) {
                 process.ended = true;
                 self.ended.push_back((key.1, earlier));
             }
         }
-        self.processes.insert(key, process);
+        self.known.insert(key, process);
     }
 }
 

@@ -195,7 +195,7 @@ fn a_chain_that_never_ends_is_cut_and_says_so() {
     assert_eq!(writer.origin.parents.len(), PARENTS_MAX);
     assert!(writer.origin.parents_cut);
     assert_eq!(writer.origin.parents[0].pid, 98);
-    assert!(table.processes.len() < 10, "ended ones are forgotten in time: {}", table.processes.len());
+    assert!(table.known.len() < 10, "ended ones are forgotten in time: {}", table.known.len());
     assert_eq!(table.forgotten(), 0, "that is no want of room");
 }
 
@@ -207,7 +207,7 @@ fn full_of_live_processes_the_table_asks_proc_instead() {
         fake.live.insert(pid, found(u64::from(pid) * TICK_NS, 0, "p"));
     }
     table.seed(1..=5, &mut fake);
-    assert_eq!((table.processes.len(), table.forgotten()), (3, 2));
+    assert_eq!((table.known.len(), table.forgotten()), (3, 2));
     let writer = table.writer(&seen(5, 5 * TICK_NS, 1_000_000_000, "p"), &mut fake);
     assert_eq!(*writer.origin, Origin { parents_cut: true, ..Origin::default() });
     table.exit(&seen(1, TICK_NS, 1_000_000_000, "p"));
@@ -282,9 +282,9 @@ proptest! {
                 }
                 _ => table.forget(),
             }
-            prop_assert!(table.processes.len() <= max);
+            prop_assert!(table.known.len() <= max);
             prop_assert!(table.live.len() <= max);
-            for process in table.processes.values() {
+            for process in table.known.values() {
                 prop_assert!(process.images.len() <= PROGRAMS_MAX);
             }
         }
