@@ -19,7 +19,7 @@ const FOLLOW_EVERY: Duration = Duration::from_millis(200);
 /// Shows what changed, when, and by whom.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  sudo sfd log /etc/ssh --since 1h\n  sudo sfd log -f --who apt\n  sudo sfd log --json --since 2026-11-01"
+    after_help = "Who made a change is unknown when only a scan found it. --json has all that is known: arguments, every parent, cgroup.\n\nExamples:\n  sudo sfd log /etc/ssh --since 1h\n  sudo sfd log -f --who apt\n  sudo sfd log --json --since 2026-11-01"
 )]
 pub(super) struct LogArgs {
     /// Only this path and what is below it
