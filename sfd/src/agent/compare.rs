@@ -39,7 +39,7 @@ impl Root {
             sum
         });
         // For what nobody reported: that others changed something here does not make them its writers.
-        let unnamed = Dirty { first_ns: any.first_ns, ..Dirty::default() };
+        let unnamed = any.unnamed();
         let here = match self.view.meta(&path) {
             Ok(meta) => meta.file_type == FileType::Directory && self.view.id(&path, &meta) == believed,
             Err(_) => false,

@@ -28,11 +28,9 @@ struct Seen {
 pub(super) struct Latecomers(HashMap<ArtifactId, Seen>);
 
 impl Latecomers {
-    /// A change was seen at `at_ns` (nanoseconds since the Unix epoch), and those of `dirty` were named.
+    /// A change was seen at `at_ns` (nanoseconds since the Unix epoch), and those of `dirty` were named: nobody, if a
+    /// scan was first.
     pub(super) fn saw(&mut self, id: ArtifactId, at_ns: i64, dirty: &Dirty) {
-        if dirty.count == 0 {
-            return;
-        }
         if self.0.len() >= ARTIFACTS_MAX {
             self.0.clear();
         }
@@ -84,6 +82,8 @@ mod tests {
         assert_eq!(late(&mut latecomers, &[7, 8], 99), [8]);
         assert!(late(&mut latecomers, &[8], 99).is_empty());
         assert!(latecomers.take(ArtifactId(1), &Dirty::default()).is_none(), "a scan names nobody");
+        latecomers.saw(ArtifactId(1), 200, &Dirty::default());
+        assert_eq!(late(&mut latecomers, &[9], 150), [9], "a scan was faster than the report");
         for n in 2..3000 {
             latecomers.saw(ArtifactId(n), 100, &dirty(&[7], 50));
             assert!(latecomers.0.len() <= ARTIFACTS_MAX);

@@ -207,6 +207,9 @@ impl Root {
             if self.kind == RootKind::Proc {
                 return tasks.miss(id, dirty);
             }
+            // Who wrote to it need not be who removed or renamed it; his own report is on its way.
+            let unnamed = dirty.unnamed();
+            let dirty = if dirty.is_of_a_name() { dirty } else { &unnamed };
             // Its directory tells whether something above it has another name, and is what has changed if not.
             tasks.compare(parent);
             let path = self.inventory.path(parent);

@@ -45,6 +45,30 @@ impl Dirty {
         self.ops & (1 << op as u16) != 0
     }
 
+    /// What is known of a change that these reports are not about, but that was found because of them: when at the
+    /// earliest, and not who.
+    #[must_use]
+    pub fn unnamed(&self) -> Self {
+        Self { first_ns: self.first_ns, ..Self::default() }
+    }
+
+    /// Whether a name was reported to have come, gone or changed hands.
+    pub fn is_of_a_name(&self) -> bool {
+        const NAMES: [Op; 10] = [
+            Op::Create,
+            Op::RenameFrom,
+            Op::RenameTo,
+            Op::Link,
+            Op::Symlink,
+            Op::Unlink,
+            Op::Rmdir,
+            Op::Mkdir,
+            Op::Mknod,
+            Op::Any,
+        ];
+        NAMES.iter().any(|op| self.has(*op))
+    }
+
     /// Adds one report.
     fn note(&mut self, at_ns: i64, op: Op, writer: Option<&Writer>) {
         if self.count == 0 || at_ns < self.first_ns {

@@ -273,7 +273,7 @@ impl Processes {
                 break;
             }
             self.ended.pop_front();
-            self.known.remove(&key);
+            self.drop_known(key);
         }
     }
 
@@ -405,6 +405,14 @@ impl Processes {
         (all.take(PARENTS_MAX).collect(), cut)
     }
 
+    fn drop_known(&mut self, key: Key) {
+        self.known.remove(&key);
+        // Only records that contradict each other make an ended process live.
+        if self.live.get(&key.0) == Some(&key.1) {
+            self.live.remove(&key.0);
+        }
+    }
+
     fn has_room(&self) -> bool {
         self.known.len() < self.max || !self.ended.is_empty()
     }
@@ -417,7 +425,7 @@ impl Processes {
                 self.live.remove(&key.0);
                 return;
             };
-            self.known.remove(&oldest);
+            self.drop_known(oldest);
         }
         // An end that was not reported leaves the earlier owner of the number behind; it ends now.
         if let Some(earlier) = self.live.insert(key.0, key.1).filter(|earlier| *earlier != key.1) {

