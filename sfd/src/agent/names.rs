@@ -215,7 +215,7 @@ impl Root {
                 // The last one in is dealt with first: the files, so that they come to lie beside their directory.
                 entries.sort_by_key(|entry| entry.file_type != Some(FileType::Directory));
                 // It may have been made by others before its directory was watched: who made it is unknown.
-                let below = dirty.unnamed();
+                let below = Dirty { first_ns: dirty.first_ns, ..Dirty::default() };
                 for entry in entries {
                     tasks.examine(id, entry.name, &below);
                 }

@@ -45,11 +45,11 @@ impl Dirty {
         self.ops & (1 << op as u16) != 0
     }
 
-    /// What is known of a change that these reports are not about, but that was found because of them: when at the
-    /// earliest, and not who.
+    /// The same reports for a change that they are not about, but that was found because of them: nobody is known to
+    /// have made it.
     #[must_use]
     pub fn unnamed(&self) -> Self {
-        Self { first_ns: self.first_ns, ..Self::default() }
+        Self { writers: Vec::new(), more_writers: false, unknown_writer: true, ..self.clone() }
     }
 
     /// Whether a name was reported to have come, gone or changed hands.
