@@ -162,6 +162,10 @@ impl Root {
             if !is_noise(old, &row) {
                 self.record(&row, &artifact.path, None, verb, describe_change(old, &row), dirty);
                 self.latecomers.saw(row.id, clock::now_ns(), dirty);
+            } else if let Some(late) = self.latecomers.take(row.id, dirty) {
+                // What was not settled at the last look is read again, and is as it was.
+                let detail = latecomers::DETAIL.to_owned();
+                self.record(&row, &artifact.path, None, Verb::Modified, detail, &late);
             }
             self.draft.born(dirty.first_ns);
         }
