@@ -17,8 +17,8 @@ pub use function::{FUNCTION_SLOTS, FUNCTION_TARGETS, FunctionDescriptor, Reach, 
 pub use offsets::{ABSENT, KernelOffsets};
 pub use op::Op;
 pub use record::{
-    AT_FDCWD, Body, COMM_LEN, DecodeError, HEADER_LEN, Kind, PATH_MAX, RECORD_LEN_MAX, Record, RecordHeader,
-    decode, flag,
+    AT_FDCWD, Body, COMM_LEN, DecodeError, EXEC_ARGS_MAX, EXEC_NAME_MAX, HEADER_LEN, Kind, PATH_MAX,
+    RECORD_LEN_MAX, Record, RecordHeader, decode, flag,
 };
-pub use shared::{DropReason, Hook, InodeKey, STREAMS, Stream, WatchedValue, map};
+pub use shared::{DropReason, Hook, InodeKey, Mark, STREAMS, Stream, WatchedValue, map};
 pub use syscall::{SYSCALL_SLOTS, Shape, SyscallDescriptor, bit};

@@ -157,6 +157,12 @@ offsets! {
     open_flags = "io_open"."how.flags",
     /// `io_xattr.filename`.
     xattr_filename = "io_xattr"."filename",
+    /// `linux_binprm.filename`.
+    bprm_filename = "linux_binprm"."filename",
+    /// `mm_struct.arg_start`.
+    mm_arg_start = "mm_struct"."arg_start",
+    /// `mm_struct.arg_end`.
+    mm_arg_end = "mm_struct"."arg_end",
 }
 
 impl KernelOffsets {

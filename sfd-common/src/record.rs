@@ -12,6 +12,10 @@ pub const PATH_MAX: usize = 4096;
 pub const HEADER_LEN: usize = size_of::<RecordHeader>();
 /// Longest record there can be.
 pub const RECORD_LEN_MAX: usize = HEADER_LEN + PATH_MAX;
+/// Most bytes of an exec's file name in a record, one less than is read of it: longer ones are rare, and are cut.
+pub const EXEC_NAME_MAX: usize = 255;
+/// Most bytes of an exec's arguments in a record. Half of all command lines on a host have less than 100.
+pub const EXEC_ARGS_MAX: usize = 1023;
 /// `AT_FDCWD`: the base of a relative path is the working directory.
 pub const AT_FDCWD: i32 = -100;
 
@@ -33,6 +37,12 @@ pub mod flag {
     pub const IO_URING: u32 = 1 << 6;
     /// The object has a mapping through which it can be written: later stores may fire no hook.
     pub const MAPPED: u32 = 1 << 7;
+    /// Exec records: the arguments were longer than what could be kept; what is there is their beginning.
+    pub const ARGS_CUT: u32 = 1 << 16;
+    /// Exec records: the same of the file name.
+    pub const NAME_CUT: u32 = 1 << 17;
+    /// The kernel side will not report further writers of this object until the agent has looked at it.
+    pub const LAST_WRITER: u32 = 1 << 18;
 }
 
 /// What follows the header.
@@ -47,6 +57,9 @@ pub enum Kind {
     Process = 3,
     /// The module's name.
     Module = 4,
+    /// A program started: its file name (`aux` bytes), then its arguments as they lie in its memory, each ended by a
+    /// zero byte.
+    Exec = 6,
 }
 
 /// The fixed part of every record, in the byte order of the machine.
@@ -89,7 +102,8 @@ pub struct RecordHeader {
     pub loginuid: u32,
     /// Bits of [`flag`].
     pub flags: u32,
-    /// Path records: the directory descriptor the path is relative to ([`AT_FDCWD`] included), as `i32`.
+    /// Path records: the directory descriptor the path is relative to ([`AT_FDCWD`] included), as `i32`. Exec records:
+    /// the length of the file name.
     pub aux: u32,
     /// CPU that wrote the record.
     pub cpu: u16,
@@ -119,6 +133,14 @@ pub enum Body<'a> {
     Process,
     /// A module was loaded, freed or asked for.
     Module(&'a [u8]),
+    /// A program started.
+    Exec {
+        /// What was executed, as the caller named it: may be relative, and of a script it is the script. Empty when
+        /// it could not be read.
+        name: &'a [u8],
+        /// Arguments, each ended by a zero byte, but perhaps the last.
+        args: &'a [u8],
+    },
 }
 
 /// A decoded record.
@@ -180,6 +202,7 @@ impl Kind {
             2 => Self::Path,
             3 => Self::Process,
             4 => Self::Module,
+            6 => Self::Exec,
             _ => return None,
         })
     }
@@ -212,6 +235,17 @@ pub fn decode(bytes: &[u8]) -> Result<Record<'_>, DecodeError> {
                 return Err(bad);
             }
             if matches!(kind, Kind::Path) { Body::Path(payload) } else { Body::Module(payload) }
+        }
+        Kind::Exec => {
+            let name = usize::try_from(header.aux).ok().and_then(|len| payload.split_at_checked(len));
+            match name {
+                Some((name, args))
+                    if name.len() <= EXEC_NAME_MAX && args.len() <= EXEC_ARGS_MAX && !name.contains(&0) =>
+                {
+                    Body::Exec { name, args }
+                }
+                _ => return Err(bad),
+            }
         }
         _ if !payload.is_empty() => return Err(bad),
         Kind::Object => Body::Object,
@@ -300,6 +334,30 @@ mod tests {
     }
 
     #[test]
+    fn an_exec_is_a_name_and_arguments() {
+        let exec =
+            |aux: u32, payload: &[u8]| record(&RecordHeader { aux, ..header(6, 32, payload.len()) }, payload);
+        let bytes = exec(7, b"/bin/mvmv\0a b\0\0");
+        let body = Body::Exec { name: b"/bin/mv", args: b"mv\0a b\0\0" };
+        assert_eq!(decode(&bytes).map(|record| record.body), Ok(body));
+        assert_eq!(decode(&exec(0, b"")).map(|record| record.body), Ok(Body::Exec { name: b"", args: b"" }));
+        let long = |name: usize, args: usize| exec(name as u32, &std::vec![b'x'; name + args]);
+        assert!(decode(&long(EXEC_NAME_MAX, EXEC_ARGS_MAX)).is_ok());
+        for bytes in [
+            exec(8, b"/bin/mv"),
+            exec(u32::MAX, b"x"),
+            exec(3, b"a\0b"),
+            long(EXEC_NAME_MAX + 1, 0),
+            long(0, EXEC_ARGS_MAX + 1),
+        ] {
+            assert!(
+                matches!(decode(&bytes), Err(DecodeError::Payload { kind: Kind::Exec, .. })),
+                "{bytes:?}"
+            );
+        }
+    }
+
+    #[test]
     fn longest_path() {
         let path = std::vec![b'a'; PATH_MAX];
         assert!(decode(&record(&header(2, 6, PATH_MAX), &path)).is_ok());
@@ -332,6 +390,23 @@ mod tests {
             let bytes = record(&header, path.as_bytes());
             let decoded = decode(&bytes).unwrap();
             prop_assert_eq!(decoded, Record { header, op, body: Body::Path(path.as_bytes()) });
+        }
+
+        #[test]
+        fn an_exec_gives_back_exactly_what_it_holds(aux in 0_u32..40, payload in proptest::collection::vec(any::<u8>(), 0..60)) {
+            let bytes = record(&RecordHeader { aux, ..header(6, 32, payload.len()) }, &payload);
+            match decode(&bytes).map(|record| record.body) {
+                Ok(Body::Exec { name, args }) => {
+                    prop_assert_eq!(name.len(), aux as usize);
+                    prop_assert_eq!([name, args].concat(), payload);
+                }
+                other => {
+                    let refused = matches!(other, Err(DecodeError::Payload { .. }));
+                    prop_assert!(refused);
+                    let wrong = payload.get(..aux as usize).is_none_or(|name| name.contains(&0));
+                    prop_assert!(wrong);
+                }
+            }
         }
 
         #[test]

@@ -52,24 +52,50 @@ impl InodeKey {
 pub struct WatchedValue {
     /// Bits: [`Self::EVERY`].
     pub flags: u32,
-    /// Records sent since the agent last cleared it: one for any number of changes by one process, and at most
-    /// [`Self::RECORDS_MAX`] when several take turns.
+    /// Not 0 once a change was reported, until the agent clears it: one record for any number of changes by one
+    /// process. See [`Mark`].
     pub dirty: u32,
-    /// Process that the last record named.
-    pub last: u32,
-    /// Zero.
-    pub padding: u32,
+}
+
+/// What [`WatchedValue::dirty`] holds: whose change was reported last, and how many reports there were.
+///
+/// Another process's change is reported too, so that the set of writers is known, but only so often: two processes that
+/// write in turns must not make a record for every write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mark(pub u32);
+
+impl Mark {
+    /// Bits of a process id: `PID_MAX_LIMIT` is 2^22.
+    const PID: u32 = (1 << 22) - 1;
+    const ONE: u32 = 1 << 22;
+    /// Most reports of one object between two looks at it.
+    pub const REPORTS_MAX: u32 = 8;
+
+    /// How many reports there were.
+    #[must_use]
+    pub const fn reports(self) -> u32 {
+        self.0 >> 22
+    }
+
+    /// Whether a change by a process has to be reported.
+    #[must_use]
+    pub const fn wants(self, tgid: u32) -> bool {
+        self.0 == 0 || (self.0 & Self::PID != tgid & Self::PID && self.reports() < Self::REPORTS_MAX)
+    }
+
+    /// The mark after that report.
+    #[must_use]
+    pub const fn with(self, tgid: u32) -> Self {
+        Self(((self.reports() + 1) * Self::ONE) | (tgid & Self::PID))
+    }
 }
 
 impl WatchedValue {
     /// Report every change, not only the first since the mark was cleared: for the self-test, in which several
     /// hooks see the same change.
     pub const EVERY: u32 = 1;
-    /// Records of one object between two looks of the agent, when its writers alternate: as many writers as a change
-    /// remembers. Further ones are silent, like a second change by the same process.
-    pub const RECORDS_MAX: u32 = 4;
     /// A value that reports the next change.
-    pub const CLEAN: Self = Self { flags: 0, dirty: 0, last: 0, padding: 0 };
+    pub const CLEAN: Self = Self { flags: 0, dirty: 0 };
 }
 
 /// Why the kernel side could not report something. Index of the map of drop counters.
@@ -151,4 +177,27 @@ pub enum Hook {
     MapPages = 0x800f,
     /// The first of the functions of the fentry rung; the others follow in the order of `fentry.rs` of the agent.
     FirstFunction = 0x8100,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Mark;
+
+    #[test]
+    fn a_mark_wants_every_other_process_a_few_times() {
+        let clean = Mark(0);
+        assert!(clean.wants(0) && clean.wants(7));
+        let seven = clean.with(7);
+        assert!(!seven.wants(7) && seven.wants(8) && seven.wants(0));
+        let mut mark = clean;
+        for turn in 0..Mark::REPORTS_MAX {
+            assert!(mark.wants(turn % 2 + 1), "{turn}");
+            mark = mark.with(turn % 2 + 1);
+            assert_eq!(mark.reports(), turn + 1);
+        }
+        assert!(!mark.wants(1) && !mark.wants(2) && !mark.wants(3));
+        // The idle task's number is 0; a mark of it is one all the same.
+        assert_ne!(clean.with(0), clean);
+        assert!(!clean.with(u32::MAX).wants(u32::MAX));
+    }
 }

@@ -13,7 +13,7 @@ use aya_ebpf::{
     },
     maps::RingBuf,
 };
-use sfd_common::{COMM_LEN, DropReason, HEADER_LEN, Kind, RecordHeader, Stream, WatchedValue, flag};
+use sfd_common::{COMM_LEN, DropReason, HEADER_LEN, Kind, Mark, RecordHeader, Stream, WatchedValue, flag};
 
 use crate::{
     filter::{count_drop, excluded},
@@ -140,33 +140,30 @@ pub(crate) fn send(what: &What, task: Address) -> bool {
 }
 
 /// Reports a change of an inode, if it is watched, the change is not SFD's own, and this process's change was not
-/// reported since the agent last cleared the mark. `inode` is the inode's address, 0 when it is not at hand.
+/// reported since the agent last cleared the mark ([`Mark`] says how often at most). Kernel threads add nothing to what is
+/// marked: they name no writer. `inode` is the inode's address, 0 when it is not at hand.
 ///
 /// The mark is set only after the record is in the ring: when the ring is full the next change tries again.
 #[inline(always)]
 pub(crate) fn mark_dirty(object: Object, inode: Address, op: u16, hook: u16, flags: u32) {
     let Some(value) = WATCHED.get_ptr_mut(object.key()) else { return };
     // SAFETY: a live map value; the agent replaces whole values, so a lost store only repeats a record.
-    let (dirty, last, every) = unsafe {
-        (
-            core::ptr::read_volatile(&raw const (*value).dirty),
-            core::ptr::read_volatile(&raw const (*value).last),
-            (*value).flags,
-        )
-    };
-    let tgid = kernel::current_tgid();
-    let known = dirty >= WatchedValue::RECORDS_MAX || (dirty != 0 && last == tgid);
-    if (known && every & WatchedValue::EVERY == 0) || excluded() {
+    let (dirty, every) = unsafe { (core::ptr::read_volatile(&raw const (*value).dirty), (*value).flags) };
+    let (mark, tgid) = (Mark(dirty), kernel::current_tgid());
+    if every & WatchedValue::EVERY == 0 && !mark.wants(tgid) {
         return;
     }
-    let flags = flags | kernel::mapped_flag(inode);
+    let task = kernel::current();
+    if excluded() || (every & WatchedValue::EVERY == 0 && dirty != 0 && kernel::is_kernel_thread(task)) {
+        return;
+    }
+    let next = mark.with(tgid);
+    let last = if next.reports() >= Mark::REPORTS_MAX { flag::LAST_WRITER } else { 0 };
+    let flags = flags | last | kernel::mapped_flag(inode);
     let what = What { kind: Kind::Object, op, hook, stream: Stream::Inodes, flags, aux: 0, object };
-    if send(&what, kernel::current()) {
+    if send(&what, task) {
         // SAFETY: as above.
-        unsafe {
-            core::ptr::write_volatile(&raw mut (*value).dirty, dirty + 1);
-            core::ptr::write_volatile(&raw mut (*value).last, tgid);
-        }
+        unsafe { core::ptr::write_volatile(&raw mut (*value).dirty, next.0) };
     }
 }
 
@@ -177,11 +174,20 @@ impl Claim {
     /// Takes the buffer; counted when it is in use (an interrupt, or a preempted task on newer kernels).
     #[inline(always)]
     pub(crate) fn take(stream: Stream) -> Option<Self> {
+        let claim = Self::take_if_free(stream);
+        if claim.is_none() {
+            count_drop(DropReason::ScratchBusy);
+        }
+        claim
+    }
+
+    /// Takes the buffer if it is free; for those who can report without it.
+    #[inline(always)]
+    pub(crate) fn take_if_free(stream: Stream) -> Option<Self> {
         let scratch = SCRATCH.get_ptr_mut(stream as u32)?;
         // SAFETY: a pointer to this CPU's value.
         unsafe {
             if core::ptr::read_volatile(&raw const (*scratch).busy) != 0 {
-                count_drop(DropReason::ScratchBusy);
                 return None;
             }
             core::ptr::write_volatile(&raw mut (*scratch).busy, 1);

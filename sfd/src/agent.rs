@@ -18,6 +18,7 @@ mod compare;
 mod control;
 mod describe;
 mod draft;
+mod latecomers;
 mod later;
 mod mapped;
 mod names;
@@ -185,6 +186,8 @@ pub struct Status {
 /// A running agent.
 pub struct Agent {
     config: AgentConfig,
+    /// One of the roots is `/proc`.
+    watches_proc: bool,
     events: mpsc::Receiver<Vec<Event>>,
     rung: Rung,
     counters: Arc<Counters>,
@@ -211,9 +214,9 @@ impl Agent {
     /// When a root or the state directory cannot be used, or the collector asked for cannot be had.
     pub fn start(config: AgentConfig) -> Result<Self, AgentError> {
         let halt = Arc::new(AtomicBool::new(false));
-        let Prepared { openers, ancestors, lock } = setup::prepare(&config, &halt)?;
+        let Prepared { openers, ancestors, lock, redactor } = setup::prepare(&config, &halt)?;
         let Collector { events, watcher, rung, name_hooks, why, hooks, counters, guard } =
-            crate::collect::start(&config.collect())?;
+            crate::collect::start(&config.collect(redactor))?;
         let (orders, inbox) = std::sync::mpsc::sync_channel(1);
         let (outbox, reports) = mpsc::unbounded_channel();
         let shared = Shared::new();
@@ -233,8 +236,10 @@ impl Agent {
         info!(?rung, roots = %names.join(","), state = %config.state.display(), "watching");
         let status = status_source((rung, name_hooks), why, hooks, &counters, &shared, &baseline_done);
         let (tap, _) = broadcast::channel(TAP_LINES);
+        let watches_proc = config.roots.iter().any(|root| setup::kind_of(root) == RootKind::Proc);
         Ok(Self {
             config,
+            watches_proc,
             events,
             rung,
             counters,
@@ -369,6 +374,9 @@ impl Agent {
                     let now = clock::monotonic_ns();
                     self.tell_tap(&chunk);
                     for event in chunk {
+                        if !self.is_wanted(&event) {
+                            continue;
+                        }
                         batcher.push(event, now);
                     }
                 } else {
@@ -385,6 +393,17 @@ impl Agent {
                 errand_is_next = false;
                 self.order(errands.remove(0))?;
             }
+        }
+    }
+
+    /// Whether an event can mean work. Those of processes and modules tell the collector who makes changes; here they
+    /// matter only to `/proc`.
+    fn is_wanted(&self, event: &Event) -> bool {
+        match event.change {
+            Change::Process { .. }
+            | Change::Module { .. }
+            | Change::Lost { reason: LossReason::ProcessRingFull, .. } => self.watches_proc,
+            _ => true,
         }
     }
 

@@ -3,12 +3,13 @@
 
 use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use sfd::brick::{
-    ArtifactId, Brick, BrickError, Commit, ExtractError, HistoryQuery, HistoryRow, LiveBrick, Recovery, Row,
-    SealOptions, Verb,
+    ArtifactId, Brick, BrickError, Catalog, Commit, ExtractError, HistoryQuery, HistoryRow, LiveBrick,
+    Recovery, Row, SealOptions, Verb,
 };
-use sfd::collect::Writer;
+use sfd::collect::{Origin, Parent, Writer};
 use sfd::fold::{Block, FLAG_UNVERIFIED, FoldOp, FoldPlan, K_CAP, Layout};
 use sfd_tests::bricks::{contents, file, fill, public_read, root, unread};
 
@@ -265,9 +266,9 @@ fn an_unusable_catalog_is_refused_and_a_baseline_replaces_it() {
     let catalog = fixture.dir().join("t.catalog.sqlite");
     let open = || LiveBrick::open(fixture.dir(), "t").map(|_| ()).unwrap_err();
 
-    fixture.sql("PRAGMA user_version = 2");
-    assert!(matches!(open(), BrickError::CatalogNewer { found: 2, .. }));
-    fixture.sql("PRAGMA user_version = 1; UPDATE artifact SET start = 0, k = 6 WHERE id = 5");
+    fixture.sql("PRAGMA user_version = 3");
+    assert!(matches!(open(), BrickError::CatalogNewer { found: 3, .. }));
+    fixture.sql("PRAGMA user_version = 2; UPDATE artifact SET start = 0, k = 6 WHERE id = 5");
     let error = open();
     assert!(error.needs_baseline() && error.to_string().contains("another artifact"), "{error}");
 
@@ -355,7 +356,10 @@ fn history_is_found_by_path_time_and_writer() {
             login_uid: None,
             comm: comm.into(),
             cgroup: 3,
+            origin: Arc::default(),
         }],
+        more_writers: false,
+        unknown_writers: false,
         kind: "text".into(),
         risk: 2,
     };
@@ -381,6 +385,101 @@ fn history_is_found_by_path_time_and_writer() {
     assert_eq!(brick.prune_history(0, None).unwrap(), 0, "the last line keeps the numbers going");
     brick.commit(&Commit { history: vec![line(50, "/t/d", None, "vi")], ..Commit::default() }).unwrap();
     assert_eq!(brick.history(&all()).unwrap()[1].0, 5);
+}
+
+fn written(at_ns: i64, writers: Vec<Writer>) -> HistoryRow {
+    HistoryRow {
+        at_ns,
+        path: b"/t/a".to_vec(),
+        from: None,
+        verb: Verb::Modified,
+        detail: String::new(),
+        more_writers: at_ns % 20 == 0,
+        unknown_writers: writers.is_empty(),
+        writers,
+        kind: "text".into(),
+        risk: 0,
+    }
+}
+
+fn full_writer(pid: u32) -> Writer {
+    let parent =
+        |pid, comm: &str| Parent { pid, start_ns: 9, comm: comm.into(), exe: Some(format!("/bin/{comm}")) };
+    let origin = Origin {
+        exe: Some("/usr/bin/vi".into()),
+        exe_checked: true,
+        args: Some(vec!["vi".into(), String::new(), "a 'b'\n".into()]),
+        args_cut: true,
+        parents: vec![parent(3, "sh"), Parent { exe: None, ..parent(1, "init") }],
+        parents_cut: true,
+        cgroup_path: Some("/docker/x".into()),
+        container: Some("x".into()),
+    };
+    let origin = Arc::new(origin);
+    Writer {
+        pid,
+        start_ns: u64::MAX,
+        uid: u32::MAX,
+        login_uid: Some(1),
+        comm: "vi".into(),
+        cgroup: u64::MAX,
+        origin,
+    }
+}
+
+#[test]
+fn writers_are_kept_whole_and_once() {
+    let fixture = Fixture::new();
+    let mut brick = fixture.complete();
+    let (one, two) = (full_writer(1), full_writer(2));
+    let lines = [
+        written(10, vec![two.clone(), one.clone()]),
+        written(20, vec![one.clone()]),
+        written(30, vec![]),
+        written(40, vec![one]),
+    ];
+    brick.commit(&Commit { history: lines.to_vec(), ..Commit::default() }).unwrap();
+    let read = |brick: &LiveBrick| -> Vec<HistoryRow> {
+        brick.history(&HistoryQuery::default()).unwrap().into_iter().map(|(_, line)| line).collect()
+    };
+    assert_eq!(read(&brick), lines);
+    let catalog = rusqlite::Connection::open(fixture.dir().join("t.catalog.sqlite")).unwrap();
+    let count = || catalog.query_row("SELECT count(*) FROM writer", [], |row| row.get::<_, i64>(0)).unwrap();
+    assert_eq!(count(), 2);
+    // With the only line that named it, a writer goes.
+    assert_eq!(brick.prune_history(3, None).unwrap(), 1);
+    assert_eq!((count(), read(&brick)), (1, lines[1..].to_vec()));
+    brick.commit(&Commit { history: vec![written(50, vec![two])], ..Commit::default() }).unwrap();
+    assert_eq!(read(&brick)[3].writers, [full_writer(2)]);
+}
+
+#[test]
+fn a_catalog_of_the_first_version_keeps_its_history() {
+    let fixture = Fixture::new();
+    drop(fixture.complete());
+    fixture.sql(
+        r#"DROP TABLE writer; ALTER TABLE history DROP COLUMN others; PRAGMA user_version = 1;
+        INSERT INTO history (at_ns, path, verb, detail, writers, kind, risk) VALUES
+        (5, CAST('/t/a' AS BLOB), 'modified', '',
+         '[{"pid":7,"start_ns":1,"uid":0,"login_uid":null,"comm":"vi","cgroup":3},
+           {"pid":8,"start_ns":2,"uid":0,"login_uid":5,"comm":"cp","cgroup":3}]', 'text', 1),
+        (6, CAST('/t/a' AS BLOB), 'deleted', '', '[]', 'text', 1)"#,
+    );
+    // A reader must not change it, and says what to do.
+    let error = Catalog::open_read_only(&fixture.dir().join("t.catalog.sqlite")).unwrap_err().to_string();
+    assert!(error.contains("earlier") && error.contains("sfd run"), "{error}");
+    let (mut brick, _, recovery) = fixture.open();
+    assert_eq!(recovery, Recovery::Clean);
+    brick.commit(&Commit { history: vec![written(10, vec![full_writer(1)])], ..Commit::default() }).unwrap();
+    let lines = brick.history(&HistoryQuery::default()).unwrap();
+    let named = |at: usize| lines[at].1.writers.iter().map(|writer| writer.pid).collect::<Vec<_>>();
+    assert_eq!((named(0), named(1), named(2)), (vec![7, 8], vec![], vec![1]));
+    assert!(lines[1].1.unknown_writers && !lines[0].1.unknown_writers);
+    assert_eq!(*lines[0].1.writers[0].origin, Origin::default());
+    let by_name = HistoryQuery { comm: Some("vi".into()), ..HistoryQuery::default() };
+    assert_eq!(brick.history(&by_name).unwrap().len(), 2);
+    drop(brick);
+    assert!(Catalog::open_read_only(&fixture.dir().join("t.catalog.sqlite")).is_ok());
 }
 
 #[test]

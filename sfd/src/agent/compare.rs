@@ -38,6 +38,10 @@ impl Root {
             sum.merge(dirty);
             sum
         });
+        // For what nobody reported: that others changed something here does not make them its writers.
+        // Where only the directory itself is reported, whoever changed names in it is one of those.
+        let names_changed = hints.whole.has(Op::Changed) || hints.whole.is_of_a_name();
+        let unnamed = if names_changed { hints.whole.clone() } else { any.unnamed() };
         let here = match self.view.meta(&path) {
             Ok(meta) => meta.file_type == FileType::Directory && self.view.id(&path, &meta) == believed,
             Err(_) => false,
@@ -71,7 +75,7 @@ impl Root {
             self.inventory.children(dir).map(|(name, id)| (name.to_owned(), id)).collect();
         for (name, id) in children {
             let Some(ino) = names.get(name.as_os_str()) else {
-                tasks.miss(id, hints.names.get(&name).unwrap_or(&any));
+                tasks.miss(id, hints.names.get(&name).unwrap_or(&unnamed));
                 tasks.look(dir, &any);
                 continue;
             };
@@ -99,7 +103,7 @@ impl Root {
             if self.inventory.child(dir, &entry.name).is_none() {
                 let hint = hints.names.get(&entry.name);
                 let is_dir = entry.file_type == Some(FileType::Directory);
-                let dirty = hint.unwrap_or(&any).clone();
+                let dirty = hint.unwrap_or(&unnamed).clone();
                 fresh.push((is_dir, Fresh { dir, name: entry.name, dirty, reported: hint.is_some() }));
             }
         }

@@ -13,7 +13,7 @@ use super::observe::{asks_again, fitting, is_absence};
 use super::reconcile::{Fresh, Tasks, Trust};
 use super::root::Root;
 use super::survey::row_of;
-use super::{AgentError, RootKind};
+use super::{AgentError, RootKind, clock};
 use crate::artifact::inventory::{inode_of, is_dir};
 use crate::artifact::look::{Look, Renamed, complaint};
 use crate::artifact::{Artifact, FileType, Meta};
@@ -127,6 +127,7 @@ impl Root {
         row.parent = Some(*dir);
         row.name = name.as_bytes().to_vec();
         self.record(&row, path, Some(&from), Verb::Renamed, String::new(), &dirty);
+        self.latecomers.saw(id, clock::now_ns(), &dirty);
         self.draft.born(dirty.first_ns);
         self.keep(row);
         // Its own change time moved with it, and what its name decides (is it a secret? a unit?) is decided again, for
@@ -210,6 +211,7 @@ impl Root {
         if let Some(row) = self.inventory.get(id) {
             let row = row.clone();
             self.record(&row, path, None, Verb::Created, String::new(), dirty);
+            self.latecomers.saw(id, clock::now_ns(), dirty);
         }
         self.draft.born(dirty.first_ns);
         if !is_dir {

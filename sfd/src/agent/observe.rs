@@ -6,13 +6,13 @@ use std::time::Instant;
 
 use tracing::{debug, warn};
 
-use super::RootKind;
 use super::clock::thread_cpu;
 use super::describe::{describe_change, is_noise};
 use super::later::SOON;
 use super::reconcile::{Tasks, Trust};
 use super::root::{EVENTS_LOST, RESTARTED, Root};
 use super::survey::{never_read, row_of};
+use super::{RootKind, clock, latecomers};
 use crate::artifact::inventory::{inode_of, is_dir};
 use crate::artifact::look::{CHANGED_WHILE_READ, Glance, Known, Look, complaint};
 use crate::artifact::{Artifact, FileType, Meta};
@@ -77,6 +77,9 @@ impl Root {
             Look::Unchanged { meta, settled } => {
                 if !settled {
                     self.later.look(id, Instant::now() + SOON, &Dirty::default());
+                }
+                if let Some(late) = self.latecomers.take(id, dirty) {
+                    self.record(&row, &path, None, Verb::Modified, latecomers::DETAIL.to_owned(), &late);
                 }
                 self.confirm(&row, meta, inode, settled);
             }
@@ -186,6 +189,11 @@ impl Root {
             let verb = if same { Verb::Attributes } else { Verb::Modified };
             if !is_noise(old, &row) {
                 self.record(&row, &artifact.path, None, verb, describe_change(old, &row), dirty);
+                self.latecomers.saw(row.id, clock::now_ns(), dirty);
+            } else if let Some(late) = self.latecomers.take(row.id, dirty) {
+                // What was not settled at the last look is read again, and is as it was.
+                let detail = latecomers::DETAIL.to_owned();
+                self.record(&row, &artifact.path, None, Verb::Modified, detail, &late);
             }
             self.draft.born(dirty.first_ns);
         }
@@ -231,6 +239,9 @@ impl Root {
             if self.kind == RootKind::Proc {
                 return tasks.miss(id, dirty);
             }
+            // Who wrote to it need not be who removed or renamed it; his own report is on its way.
+            let unnamed = dirty.unnamed();
+            let dirty = if dirty.is_of_a_name() { dirty } else { &unnamed };
             // Its directory tells whether something above it has another name, and is what has changed if not.
             tasks.compare(parent);
             let path = self.inventory.path(parent);

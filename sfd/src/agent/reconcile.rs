@@ -301,6 +301,8 @@ impl Root {
             verb,
             detail,
             writers: dirty.writers.clone(),
+            more_writers: dirty.more_writers,
+            unknown_writers: dirty.unknown_writer || dirty.writers.is_empty(),
             kind: row.semantics.kind.name().to_owned(),
             risk: row.semantics.risk.level,
         });

@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use tracing::{debug, info, warn};
 
 use super::draft::Draft;
+use super::latecomers::Latecomers;
 use super::later::Later;
 use super::reconcile::Tasks;
 use super::scan::{Pace, Scan};
@@ -116,6 +117,7 @@ pub(super) struct Root {
     pub(super) own: Vec<InodeId>,
     pub(super) counters: RootCounters,
     pub(super) later: Later,
+    pub(super) latecomers: Latecomers,
     /// Directories of which not everything is known, and why. Looking at the directory itself cannot tell.
     pub(super) unlisted: HashMap<ArtifactId, String>,
     /// Other inodes whose changes are those of an artifact's, with that artifact's own: upper layers of overlays.
@@ -248,6 +250,7 @@ impl Root {
             own,
             counters: RootCounters::default(),
             later: Later::default(),
+            latecomers: Latecomers::default(),
             unlisted: HashMap::new(),
             others: HashMap::new(),
             others_of: HashMap::new(),

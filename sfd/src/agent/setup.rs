@@ -52,14 +52,15 @@ pub struct AgentConfig {
 }
 
 impl AgentConfig {
-    pub(super) fn collect(&self) -> CollectConfig {
+    /// How to collect; `redactor` masks secrets in arguments.
+    pub(super) fn collect(&self, redactor: Redactor) -> CollectConfig {
         CollectConfig {
             source: self.source,
             name_hooks: self.name_hooks,
             state_dir: Some(self.state.clone()),
             file_ring_bytes: self.file_ring_bytes,
             watched_max: self.watched_max,
-            want_process_events: self.roots.iter().any(|root| kind_of(root) == RootKind::Proc),
+            redactor,
             ..CollectConfig::default()
         }
     }
@@ -73,6 +74,8 @@ pub struct Prepared {
     pub(super) ancestors: Ancestors,
     /// Held while the agent runs: no other daemon writes these bricks.
     pub(super) lock: fs::File,
+    /// Knows what is secret.
+    pub(super) redactor: Redactor,
 }
 
 /// Checks the roots named by the user: they must exist and be directories, none may be inside the state directory;
@@ -114,7 +117,7 @@ pub fn merge_roots(named: &[PathBuf], state: &Path) -> Result<Vec<PathBuf>, Agen
     Ok(roots)
 }
 
-fn kind_of(root: &Path) -> RootKind {
+pub(super) fn kind_of(root: &Path) -> RootKind {
     if root == Path::new("/proc") { RootKind::Proc } else { RootKind::Tree }
 }
 
@@ -154,7 +157,7 @@ pub(super) fn prepare(config: &AgentConfig, stop: &Arc<AtomicBool>) -> Result<Pr
         });
         openers.push((path.clone(), kind, open));
     }
-    Ok(Prepared { openers, ancestors, lock })
+    Ok(Prepared { openers, ancestors, lock, redactor })
 }
 
 fn view_of(

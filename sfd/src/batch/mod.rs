@@ -31,10 +31,12 @@ pub struct Dirty {
     pub ops: u64,
     /// Who, in order of first appearance, at most [`WRITERS_MAX`].
     pub writers: Vec<Writer>,
-    /// There were more writers than are remembered.
+    /// There were, or may have been, more writers than are remembered.
     pub more_writers: bool,
     /// Somebody had it mapped for writing.
     pub mapped: bool,
+    /// Some of the events named nobody (a kernel thread, a collector that cannot tell).
+    pub unknown_writer: bool,
     /// Time of the first event, nanoseconds since the Unix epoch; 0 when no event is behind it (a rescan).
     pub first_ns: i64,
     /// Events folded into this entry.
@@ -47,6 +49,30 @@ impl Dirty {
         self.ops & (1 << op as u16) != 0
     }
 
+    /// The same reports for a change that they are not about, but that was found because of them: nobody is known to
+    /// have made it.
+    #[must_use]
+    pub fn unnamed(&self) -> Self {
+        Self { writers: Vec::new(), more_writers: false, unknown_writer: true, ..self.clone() }
+    }
+
+    /// Whether a name was reported to have come, gone or changed hands.
+    pub fn is_of_a_name(&self) -> bool {
+        const NAMES: [Op; 10] = [
+            Op::Create,
+            Op::RenameFrom,
+            Op::RenameTo,
+            Op::Link,
+            Op::Symlink,
+            Op::Unlink,
+            Op::Rmdir,
+            Op::Mkdir,
+            Op::Mknod,
+            Op::Any,
+        ];
+        NAMES.iter().any(|op| self.has(*op))
+    }
+
     /// Adds one report.
     fn note(&mut self, at_ns: i64, op: Op, writer: Option<Writer>) {
         if self.count == 0 || at_ns < self.first_ns {
@@ -54,8 +80,9 @@ impl Dirty {
         }
         self.ops |= 1 << op as u16;
         self.count = self.count.saturating_add(1);
-        if let Some(writer) = writer {
-            self.add_writer(writer);
+        match writer {
+            Some(writer) => self.add_writer(writer),
+            None => self.unknown_writer = true,
         }
     }
 
@@ -79,6 +106,7 @@ impl Dirty {
         self.count = self.count.saturating_add(other.count);
         self.more_writers |= other.more_writers;
         self.mapped |= other.mapped;
+        self.unknown_writer |= other.unknown_writer;
         for writer in &other.writers {
             self.add_writer(writer.clone());
         }
@@ -172,10 +200,11 @@ impl Batcher {
         let pending = &mut self.pending;
         pending.events += 1;
         match change {
-            Change::Inode { id, op, mapped } => {
+            Change::Inode { id, op, mapped, crowded } => {
                 let dirty = pending.inodes.entry(id).or_default();
                 dirty.note(at_ns, op, writer);
                 dirty.mapped |= mapped;
+                dirty.more_writers |= crowded;
             }
             Change::Name { base, name, base_path, op } => {
                 let bytes = name.len() + base_path.as_ref().map_or(0, |path| path.as_os_str().len());

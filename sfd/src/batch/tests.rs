@@ -9,13 +9,21 @@ fn id(ino: u64) -> InodeId {
 }
 
 fn writer(pid: u32) -> Writer {
-    Writer { pid, start_ns: 1, uid: 0, login_uid: None, comm: "sh".into(), cgroup: 0 }
+    Writer {
+        pid,
+        start_ns: 1,
+        uid: 0,
+        login_uid: None,
+        comm: "sh".into(),
+        cgroup: 0,
+        origin: std::sync::Arc::default(),
+    }
 }
 
 fn dirty(ino: u64, pid: u32, at_ns: i64) -> Event {
     Event {
         at_ns,
-        change: Change::Inode { id: id(ino), op: Op::InodeDirty, mapped: false },
+        change: Change::Inode { id: id(ino), op: Op::InodeDirty, mapped: false, crowded: false },
         writer: Some(writer(pid)),
     }
 }

@@ -133,6 +133,10 @@ pub struct HistoryRow {
     pub detail: String,
     /// Who: the writers known, possibly none. JSON of [`crate::collect::Writer`]s in the catalog.
     pub writers: Vec<crate::collect::Writer>,
+    /// There were, or may have been, more than are named.
+    pub more_writers: bool,
+    /// Some or all of it was done by somebody unknown: a kernel thread, or nobody reported it.
+    pub unknown_writers: bool,
     /// Kind name at the time.
     pub kind: String,
     /// Risk level at the time.

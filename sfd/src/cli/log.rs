@@ -10,7 +10,7 @@ use jiff::{SignedDuration, Span, Timestamp, Zoned};
 use serde_json::json;
 
 use super::out::{human_time, printable};
-use super::{CliError, Exit, Out, State};
+use super::{CliError, Exit, Out, State, who};
 use crate::brick::{Catalog, HistoryQuery, HistoryRow, Verb};
 
 /// How often `-f` looks for new rows: well below what a person notices, and one cheap query a catalog.
@@ -19,7 +19,7 @@ const FOLLOW_EVERY: Duration = Duration::from_millis(200);
 /// Shows what changed, when, and by whom.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  sudo sfd log /etc/ssh --since 1h\n  sudo sfd log -f --who apt\n  sudo sfd log --json --since 2026-11-01"
+    after_help = "Who made a change is unknown when only a scan found it. --json has all that is known: arguments, every parent, cgroup.\n\nExamples:\n  sudo sfd log /etc/ssh --since 1h\n  sudo sfd log -f --who apt\n  sudo sfd log --json --since 2026-11-01"
 )]
 pub(super) struct LogArgs {
     /// Only this path and what is below it
@@ -131,6 +131,8 @@ fn print(row: &HistoryRow, out: Out) -> Result<(), CliError> {
             "verb": row.verb,
             "detail": row.detail,
             "writers": row.writers,
+            "more_writers": row.more_writers,
+            "unknown_writers": row.unknown_writers,
             "kind": row.kind,
             "risk": row.risk,
         });
@@ -149,9 +151,7 @@ fn print(row: &HistoryRow, out: Out) -> Result<(), CliError> {
         Verb::Renamed => "renamed",
         Verb::Deleted => "deleted",
     };
-    let who: Vec<String> =
-        row.writers.iter().map(|w| format!("{}[{}] uid {}", printable(&w.comm), w.pid, w.uid)).collect();
-    let who = if who.is_empty() { "unknown".to_owned() } else { who.join(", ") };
+    let who = who::all(row);
     let from = from.map(|from| format!(" (was {})", printable(&from))).unwrap_or_default();
     let detail = if row.detail.is_empty() { String::new() } else { format!(": {}", printable(&row.detail)) };
     out.line(format!("{}  {verb:<10} {}{from}{detail}  by {who}", human_time(row.at_ns), printable(&path)))

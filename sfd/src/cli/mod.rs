@@ -14,6 +14,7 @@ mod out;
 mod run;
 mod status;
 mod verify;
+mod who;
 
 use std::ffi::OsString;
 use std::path::PathBuf;

@@ -21,6 +21,7 @@ pub struct Counters {
     polls: AtomicU64,
     unresolved: AtomicU64,
     watched: AtomicU64,
+    processes_forgotten: AtomicU64,
 }
 
 impl Default for Counters {
@@ -33,6 +34,7 @@ impl Default for Counters {
             polls: AtomicU64::new(0),
             unresolved: AtomicU64::new(0),
             watched: AtomicU64::new(0),
+            processes_forgotten: AtomicU64::new(0),
         }
     }
 }
@@ -55,6 +57,8 @@ pub struct CountersSnapshot {
     pub unresolved: u64,
     /// Objects watched now.
     pub watched: u64,
+    /// Processes not remembered for want of room: less is known of who changed something.
+    pub processes_forgotten: u64,
 }
 
 impl Counters {
@@ -100,6 +104,11 @@ impl Counters {
         self.watched.fetch_sub(1, Relaxed);
     }
 
+    /// Says how many processes were not remembered so far.
+    pub(super) fn set_processes_forgotten(&self, total: u64) {
+        self.processes_forgotten.store(total, Relaxed);
+    }
+
     /// Reads all counters. They are not from one instant, but none ever goes back (but `watched`).
     pub fn snapshot(&self) -> CountersSnapshot {
         let load = |count: &AtomicU64| count.load(Relaxed);
@@ -119,6 +128,7 @@ impl Counters {
             polls: load(&self.polls),
             unresolved: load(&self.unresolved),
             watched: load(&self.watched),
+            processes_forgotten: load(&self.processes_forgotten),
         }
     }
 }

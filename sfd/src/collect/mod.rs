@@ -14,22 +14,24 @@ pub mod device;
 pub mod inotify;
 pub mod maps;
 pub mod mounts;
+mod processes;
 pub mod scan;
 pub mod selftest;
 mod start;
+mod who;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 pub use sfd_common::Op;
-use smol_str::SmolStr;
 
 pub use counters::{Counters, CountersSnapshot};
 pub use device::DeviceMap;
 pub use scan::Unwatched;
 pub use selftest::probe_hooks;
 pub use start::{CollectConfig, CollectError, Collector, Guard, NameSource, Source, below_bpf, start};
+pub use who::{Origin, Parent, Writer};
 
 /// The kernel's own identity of an inode.
 ///
@@ -41,23 +43,6 @@ pub struct InodeId {
     pub dev: u32,
     /// Inode number.
     pub ino: u64,
-}
-
-/// Who made a change, as far as the kernel could say at the time of the event.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
-pub struct Writer {
-    /// Process id (the kernel's tgid).
-    pub pid: u32,
-    /// Start time of the process in nanoseconds since boot: tells a reused pid apart.
-    pub start_ns: u64,
-    /// Real user id.
-    pub uid: u32,
-    /// Audit login user id; `None` when not set.
-    pub login_uid: Option<u32>,
-    /// The kernel's 15-byte command name.
-    pub comm: SmolStr,
-    /// Cgroup v2 id, 0 when unknown.
-    pub cgroup: u64,
 }
 
 /// The directory that a name in an event is relative to.
@@ -82,6 +67,8 @@ pub enum Change {
         op: Op,
         /// Somebody has it mapped for writing: later stores may be reported by nobody.
         mapped: bool,
+        /// Other processes may have changed it since, and will not be named until it was looked at.
+        crowded: bool,
     },
     /// A name was created, removed, replaced, or an object was changed through this name.
     Name {

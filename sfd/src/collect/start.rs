@@ -6,6 +6,8 @@ use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
+use crate::artifact::redact::Redactor;
+
 use super::{Counters, Event, HookStatus, NameHooks, Rung, Watch, bpf, inotify, scan};
 
 /// Which rung to take.
@@ -55,8 +57,8 @@ pub struct CollectConfig {
     pub channel_chunks_max: usize,
     /// Directory in which the self-test makes and removes its files; `None` leaves the self-test out.
     pub state_dir: Option<PathBuf>,
-    /// Whether to hook processes and modules (only needed when /proc is watched).
-    pub want_process_events: bool,
+    /// Masks secrets in the arguments of writers.
+    pub redactor: Redactor,
     /// Whether changes of this process are reported too. Only tests want that.
     pub report_own_changes: bool,
 }
@@ -73,7 +75,7 @@ impl Default for CollectConfig {
             process_ring_bytes: 1 << 20,
             channel_chunks_max: 64,
             state_dir: None,
-            want_process_events: true,
+            redactor: Redactor::disabled(),
             report_own_changes: false,
         }
     }

@@ -245,3 +245,66 @@ fn a_batch_of_several_commits() {
     rig.deliver().check();
     assert_eq!(rig.root().inventory().len(), 1);
 }
+
+#[test]
+fn a_writer_who_is_reported_after_the_look_that_saw_his_change_is_named_too() {
+    let mut rig = Rig::new();
+    let file = rig.at("file");
+    rig.write(&file, b"one");
+    rig.start();
+    let writer = |pid| {
+        let (comm, origin) = ("sh".to_owned(), std::sync::Arc::default());
+        Some(crate::collect::Writer {
+            pid,
+            start_ns: 1,
+            uid: 0,
+            login_uid: None,
+            comm: comm.into(),
+            cgroup: 0,
+            origin,
+        })
+    };
+    rig.append(&file, b" two");
+    for event in &mut rig.queue {
+        event.writer = writer(7);
+    }
+    let mut late = rig.queue.last().unwrap().clone();
+    rig.deliver();
+    late.writer = writer(8);
+    for _ in 0..2 {
+        rig.deliver_these(&[late.clone()]);
+    }
+    assert_eq!(rig.history(), ["modified file", "modified file"], "once, though reported twice");
+    let lines = rig.opened().brick.history(&crate::brick::HistoryQuery::default()).unwrap();
+    let pids: Vec<u32> = lines.iter().flat_map(|(_, line)| &line.writers).map(|writer| writer.pid).collect();
+    assert_eq!(pids, [7, 8]);
+}
+
+#[test]
+fn what_nobody_reported_is_not_laid_at_the_door_of_who_was_reported() {
+    let mut rig = Rig::new();
+    rig.start();
+    let (one, two) = (rig.at("one"), rig.at("two"));
+    rig.write(&one, b"1");
+    let (comm, origin) = ("sh".to_owned(), std::sync::Arc::default());
+    let writer = crate::collect::Writer {
+        pid: 7,
+        start_ns: 1,
+        uid: 0,
+        login_uid: None,
+        comm: comm.into(),
+        cgroup: 0,
+        origin,
+    };
+    for event in &mut rig.queue {
+        event.writer = Some(writer.clone());
+    }
+    fs::write(&two, b"2").unwrap();
+    rig.deliver().check();
+    let lines = rig.opened().brick.history(&crate::brick::HistoryQuery::default()).unwrap();
+    let by = |name: &[u8]| {
+        let (_, line) = lines.iter().find(|(_, line)| line.path.ends_with(name)).unwrap();
+        (line.writers.len(), line.unknown_writers)
+    };
+    assert_eq!((by(b"one"), by(b"two")), ((1, false), (0, true)));
+}

@@ -186,7 +186,7 @@ impl Rig {
         if let Some(id) = self.inode(path)
             && self.kernel.touch(id)
         {
-            self.queue.push(event(Change::Inode { id, op: Op::InodeDirty, mapped: false }));
+            self.queue.push(event(Change::Inode { id, op: Op::InodeDirty, mapped: false, crowded: false }));
         }
     }
 

@@ -8,12 +8,16 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+mod arguments;
 pub mod contents;
 mod key;
 pub mod paths;
 
 /// Name of the key file in the state directory.
 pub const KEY_FILE: &str = "redact.key";
+
+/// Stands for a secret in arguments.
+pub const MASK: &str = "***";
 
 /// What sort of secret it is. Says the rule, never anything of the contents.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -96,6 +100,7 @@ struct Rules {
     key: [u8; 32],
     paths: paths::PathRules,
     contents: contents::ContentRules,
+    arguments: arguments::ArgumentRules,
 }
 
 impl fmt::Debug for Redactor {
@@ -131,7 +136,8 @@ impl Redactor {
 
     fn with_key(key: [u8; 32], extra: &[String]) -> Result<Self, RedactError> {
         let (paths, contents) = (paths::PathRules::new(extra)?, contents::ContentRules::new()?);
-        Ok(Self(Some(Arc::new(Rules { key, paths, contents }))))
+        let arguments = arguments::ArgumentRules::new()?;
+        Ok(Self(Some(Arc::new(Rules { key, paths, contents, arguments }))))
     }
 
     /// Whether a regular file is secret by its path.
@@ -142,6 +148,16 @@ impl Redactor {
     /// Whether contents hold a secret. `form` says which rules apply ([`contents::Form::of`]).
     pub fn by_content(&self, form: contents::Form, bytes: &[u8]) -> Option<Redaction> {
         self.0.as_ref()?.contents.check(form, bytes)
+    }
+
+    /// The arguments of a process with what is secret in them replaced by [`MASK`]; what is not UTF-8 with replacement
+    /// characters. The first is the program's name.
+    pub fn mask_arguments(&self, args: &[&[u8]]) -> Vec<String> {
+        let args: Vec<String> = args.iter().map(|arg| String::from_utf8_lossy(arg).into_owned()).collect();
+        match &self.0 {
+            Some(rules) => rules.arguments.mask(args, &rules.contents),
+            None => args,
+        }
     }
 
     /// What is shown instead of contents with the given BLAKE3 hash: `len` bytes, and the keyed hash.

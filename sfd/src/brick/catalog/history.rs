@@ -1,9 +1,19 @@
 //! The history table: what changed, when, by whom.
 
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, TransactionBehavior, params};
 
 use super::Catalog;
 use crate::brick::{BrickError, HistoryRow, disk};
+use crate::collect::Writer;
+
+/// Bits of the column `others`.
+const MORE_WRITERS: i64 = 1;
+const UNKNOWN_WRITERS: i64 = 2;
+
+/// The writers of a line as a JSON array of records, in their order; lines of version 1 hold the records themselves.
+const WRITERS: &str = "SELECT json_group_array(json(record)) FROM (SELECT coalesce(writer.record, each.value) AS record \
+     FROM json_each(history.writers) AS each LEFT JOIN writer ON each.type = 'integer' AND writer.id = each.value \
+     ORDER BY each.key)";
 
 /// Lines of history kept unless the caller says otherwise: about 300 MB on disk, months of a busy /etc.
 pub const HISTORY_ROWS_MAX: u64 = 1_000_000;
@@ -35,9 +45,9 @@ impl Catalog {
             "?1 IS NULL AND ?2 IS NULL AND ?3 IS NULL"
         };
         let sql = format!(
-            "SELECT id, at_ns, path, from_path, verb, detail, writers, kind, risk FROM history WHERE {by_path} \
-             AND (?4 IS NULL OR at_ns >= ?4) \
-             AND (?5 IS NULL OR EXISTS (SELECT 1 FROM json_each(writers) WHERE value ->> 'comm' = ?5)) \
+            "SELECT id, at_ns, path, from_path, verb, detail, ({WRITERS}), kind, risk, others FROM history \
+             WHERE {by_path} AND (?4 IS NULL OR at_ns >= ?4) \
+             AND (?5 IS NULL OR EXISTS (SELECT 1 FROM json_each(({WRITERS})) WHERE value ->> 'comm' = ?5)) \
              AND id > ?6 ORDER BY id {direction} LIMIT ?7"
         );
         // Everything below a directory: "dir/" < path < "dir0", '0' being the byte after '/'.
@@ -83,25 +93,57 @@ impl Catalog {
         let sql = "DELETE FROM history WHERE id < (SELECT max(id) FROM history) \
                    AND (at_ns < ?1 OR id <= (SELECT id FROM history ORDER BY id DESC LIMIT 1 OFFSET ?2))";
         let rows_max = i64::try_from(rows_max).unwrap_or(i64::MAX);
-        self.with(|connection| connection.execute(sql, params![before_ns.unwrap_or(i64::MIN), rows_max]))
-            .map(|dropped| dropped as u64)
+        self.with(|connection| {
+            let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let dropped = tx.execute(sql, params![before_ns.unwrap_or(i64::MIN), rows_max])?;
+            if dropped > 0 {
+                // Lines go from the old end, or nearly so when the clock was set back.
+                tx.execute("DELETE FROM writer WHERE last < (SELECT min(id) FROM history)", [])?;
+            }
+            tx.commit()?;
+            Ok(dropped as u64)
+        })
     }
 }
 
 pub(super) fn append(connection: &Connection, row: &HistoryRow) -> rusqlite::Result<()> {
-    let sql = "INSERT INTO history (at_ns, path, from_path, verb, detail, writers, kind, risk) \
-               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
+    let sql = "INSERT INTO history (at_ns, path, from_path, verb, detail, writers, kind, risk, others) \
+               VALUES (?1, ?2, ?3, ?4, ?5, '[]', ?6, ?7, ?8)";
+    let others = if row.more_writers { MORE_WRITERS } else { 0 }
+        | if row.unknown_writers { UNKNOWN_WRITERS } else { 0 };
     connection.prepare_cached(sql)?.execute(params![
         row.at_ns,
         row.path,
         row.from,
         disk::enum_name(&row.verb),
         row.detail,
-        disk::writers_to_json(&row.writers),
         row.kind,
         row.risk,
+        others,
     ])?;
+    if row.writers.is_empty() {
+        return Ok(());
+    }
+    let line = connection.last_insert_rowid();
+    let mut ids: Vec<i64> = Vec::with_capacity(row.writers.len());
+    for writer in &row.writers {
+        ids.push(number_of(connection, writer, line)?);
+    }
+    let ids = serde_json::to_string(&ids).unwrap_or_default();
+    connection
+        .prepare_cached("UPDATE history SET writers = ?1 WHERE id = ?2")?
+        .execute(params![ids, line])?;
     Ok(())
+}
+
+/// The number of a writer, a new one if this is the first line that names it.
+fn number_of(connection: &Connection, writer: &Writer, line: i64) -> rusqlite::Result<i64> {
+    let record = disk::writer_to_json(writer);
+    let hash = blake3::hash(record.as_bytes());
+    let digest: &[u8] = hash.as_bytes().first_chunk::<16>().map_or(&[], |digest| digest);
+    let sql = "INSERT INTO writer (digest, record, last) VALUES (?1, ?2, ?3) \
+               ON CONFLICT (digest) DO UPDATE SET last = excluded.last RETURNING id";
+    connection.prepare_cached(sql)?.query_row(params![digest, record, line], |row| row.get(0))
 }
 
 fn decode(row: &rusqlite::Row<'_>) -> rusqlite::Result<Result<HistoryRow, String>> {
@@ -111,12 +153,16 @@ fn decode(row: &rusqlite::Row<'_>) -> rusqlite::Result<Result<HistoryRow, String
         (Ok(verb), Ok(writers)) => (verb, writers),
         (Err(detail), _) | (_, Err(detail)) => return Ok(Err(detail)),
     };
+    let others: i64 = row.get(9)?;
     Ok(Ok(HistoryRow {
         at_ns: row.get(1)?,
         path: row.get(2)?,
         from: row.get(3)?,
         verb,
         detail: row.get(5)?,
+        more_writers: others & MORE_WRITERS != 0,
+        // Version 1 did not tell.
+        unknown_writers: others & UNKNOWN_WRITERS != 0 || writers.is_empty(),
         writers,
         kind: row.get(7)?,
         risk: row.get(8)?,

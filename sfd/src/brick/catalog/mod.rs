@@ -21,7 +21,7 @@ use crate::fold::merkle::{Hash, empty_hash};
 /// `PRAGMA application_id` of a catalog: "SFDC".
 const APPLICATION_ID: i64 = 0x5346_4443;
 /// `PRAGMA user_version`: the schema written here.
-const SCHEMA_VERSION: i64 = 1;
+const SCHEMA_VERSION: i64 = 2;
 /// How long a statement waits for another process. Writers are serialized by the brick's lock, so only a checkpoint or
 /// a person's `sqlite3` can be in the way.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -122,11 +122,23 @@ impl Catalog {
         }
         match pragma("user_version")? {
             SCHEMA_VERSION => Ok(catalog),
+            1 if flags.contains(OpenFlags::SQLITE_OPEN_READ_WRITE) => catalog.upgrade(),
+            1 => Err(catalog.corrupt("it is of an earlier SFD; `sfd run` brings it up to date")),
             found if found > SCHEMA_VERSION => {
                 Err(BrickError::CatalogNewer { path: path.to_owned(), found, known: SCHEMA_VERSION })
             }
             found => Err(catalog.corrupt(format!("schema version {found}"))),
         }
+    }
+
+    /// Brings a catalog of version 1 up to date, in one transaction.
+    fn upgrade(mut self) -> Result<Self, BrickError> {
+        self.with(|connection| {
+            let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            tx.execute_batch(include_str!("upgrade_1.sql"))?;
+            tx.commit()
+        })?;
+        Ok(self)
     }
 
     fn connect(path: &Path, flags: OpenFlags) -> Result<Connection, BrickError> {

@@ -56,13 +56,22 @@ CREATE TABLE history (
     from_path BLOB,                -- for `renamed`
     verb      TEXT NOT NULL,
     detail    TEXT NOT NULL,
-    writers   TEXT NOT NULL,       -- JSON
+    writers   TEXT NOT NULL,       -- JSON array: numbers of writers; in rows of version 1 the writers themselves
     kind      TEXT NOT NULL,
-    risk      INTEGER NOT NULL
+    risk      INTEGER NOT NULL,
+    others    INTEGER NOT NULL DEFAULT 0 -- 1: more writers than are named; 2: unknown ones; 3: both
 ) STRICT;
 CREATE INDEX history_at ON history(at_ns);
 CREATE INDEX history_path ON history(path);
 CREATE INDEX history_from ON history(from_path) WHERE from_path IS NOT NULL;
+
+-- Who is named in history: one process makes many changes, and there is much to be said of it.
+CREATE TABLE writer (
+    id     INTEGER PRIMARY KEY,
+    digest BLOB NOT NULL UNIQUE,   -- BLAKE3 of the record, 16 bytes
+    record TEXT NOT NULL,          -- JSON
+    last   INTEGER NOT NULL        -- newest line of history that names it
+) STRICT;
 
 -- For people: every artifact with its whole path.
 CREATE VIEW artifact_path AS

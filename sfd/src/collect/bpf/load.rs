@@ -108,13 +108,13 @@ const PROCESS_PROGRAMS: &[Program] = &[
         function: "exec",
         tracepoints: &["sched_process_exec"],
         hook: Hook::Exec,
-        lost_without: "programs started; /proc is sampled instead",
+        lost_without: "programs and arguments of those who change things; programs started (/proc is sampled instead)",
     },
     Program {
         function: "fork",
         tracepoints: &["sched_process_fork"],
         hook: Hook::Fork,
-        lost_without: "processes created; /proc is sampled instead",
+        lost_without: "who started those who change things; processes created (/proc is sampled instead)",
     },
     Program {
         function: "exit",
@@ -187,10 +187,8 @@ pub(super) fn load(config: &CollectConfig) -> Result<Loaded, CollectError> {
     }
     let (name_hooks, of_names) = names::attach(&mut ebpf, config.name_hooks, &btf, &types)?;
     hooks.extend(of_names);
-    if config.want_process_events {
-        for program in PROCESS_PROGRAMS {
-            hooks.push((program.hook as u16, attach_btf(&mut ebpf, program, &btf, &types)));
-        }
+    for program in PROCESS_PROGRAMS {
+        hooks.push((program.hook as u16, attach_btf(&mut ebpf, program, &btf, &types)));
     }
     Ok(Loaded {
         files: take(&mut ebpf, map::FILES)?,

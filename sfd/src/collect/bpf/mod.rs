@@ -111,6 +111,7 @@ pub(super) fn start(config: &CollectConfig) -> Result<Collector, CollectError> {
         stop,
         waker,
         log,
+        redactor: config.redactor.clone(),
     };
     let thread = std::thread::Builder::new()
         .name("sfd-collect".to_owned())

@@ -14,6 +14,7 @@ use aya::maps::{Map, MapData, MapError, PerCpuArray, RingBuf};
 use tokio::sync::mpsc;
 
 use super::ring;
+use crate::artifact::redact::Redactor;
 use crate::collect::{CollectError, Counters, Event};
 
 /// Maps as the eBPF programs have them (`docs/event-abi.md`).
@@ -62,6 +63,7 @@ impl Replay {
             stop: Arc::clone(&stop),
             waker,
             log: None,
+            redactor: Redactor::disabled(),
         };
         let thread = std::thread::Builder::new()
             .name("sfd-collect".to_owned())

@@ -13,10 +13,12 @@ use std::{
 };
 
 use aya::maps::{MapData, PerCpuArray, RingBuf};
-use sfd_common::{DropReason, STREAMS, Stream, decode};
+use sfd_common::{Body, DropReason, Op, Record, STREAMS, Stream, decode, flag};
 use tokio::sync::mpsc::{self, error::TrySendError};
 
 use super::{faults::Faults, gaps::Gaps, load, translate::Translator};
+use crate::artifact::redact::Redactor;
+use crate::collect::processes::{Exec, Processes, Sighting, proc::System};
 use crate::collect::{Change, Counters, Event, LossReason};
 
 /// Time between two looks while records come, in milliseconds.
@@ -32,6 +34,8 @@ const CLOCK_EVERY: Duration = Duration::from_secs(1);
 const FULL_RETRY: Duration = Duration::from_millis(2);
 /// Events in one chunk: bounds latency and memory, and is large enough that sending costs nothing per event.
 const CHUNK_MAX: usize = 1024;
+/// Chunks read of one ring before something else gets its turn: a flood in one must not keep the other waiting.
+const ROUND_CHUNKS: usize = 16;
 
 /// What the thread reads and writes.
 pub(super) struct Reader {
@@ -44,6 +48,21 @@ pub(super) struct Reader {
     pub(super) stop: Arc<AtomicBool>,
     pub(super) waker: Waker,
     pub(super) log: Option<load::Flush>,
+    pub(super) redactor: Redactor,
+}
+
+/// What came of reading one ring.
+struct Drained {
+    records: usize,
+    emptied: bool,
+}
+
+/// What came of reading both, and whether each was empty at the end.
+#[derive(Default)]
+struct Round {
+    records: usize,
+    files_emptied: bool,
+    processes_emptied: bool,
 }
 
 /// State of the thread between two looks.
@@ -53,19 +72,93 @@ struct State {
     faults: Faults,
     /// Drops told so far, by reason.
     told: [u64; DropReason::ALL.len()],
+    /// Process records dropped when the table was last trusted.
+    process_drops: u64,
+    processes: Processes,
+    system: System,
+    /// Events, and whom they name: until the process ring has been read, too.
+    unnamed: Vec<(Event, Option<Sighting>)>,
+    /// Events ready to be sent.
     chunk: Vec<Event>,
+}
+
+impl State {
+    /// The programs are attached by now, so whatever starts while `/proc` is read has a record waiting.
+    fn new(drops: &PerCpuArray<MapData, u64>, redactor: Redactor) -> Self {
+        let (mut processes, mut system) = (Processes::new(redactor), System::new());
+        processes.seed(System::pids(), &mut system);
+        Self {
+            translator: Translator::new(),
+            gaps: Gaps::default(),
+            faults: Faults::new(),
+            told: DropReason::ALL.map(|reason| load::drop_count(drops, reason)),
+            process_drops: load::drop_count(drops, DropReason::ProcessRing),
+            processes,
+            system,
+            unnamed: Vec::new(),
+            chunk: Vec::new(),
+        }
+    }
+
+    /// Says who made the changes that were read, as far as the process records read since tell.
+    fn name_writers(&mut self, drops: &PerCpuArray<MapData, u64>) {
+        if self.unnamed.is_empty() {
+            return;
+        }
+        let dropped = load::drop_count(drops, DropReason::ProcessRing);
+        if std::mem::replace(&mut self.process_drops, dropped) != dropped {
+            self.processes.forget();
+        }
+        for (mut event, seen) in self.unnamed.drain(..) {
+            event.writer = seen.map(|seen| self.processes.writer(&seen, &mut self.system));
+            self.chunk.push(event);
+        }
+    }
+
+    /// Takes in one record of the file ring.
+    fn file(&mut self, record: &Record<'_>, counters: &Counters) {
+        if record.header.flags & flag::TRUNCATED != 0 {
+            return lose(&mut self.chunk, counters, LossReason::PathUnreadable, 1);
+        }
+        let translated = self.translator.translate(record);
+        if translated.unresolved {
+            counters.unresolved();
+            lose(&mut self.chunk, counters, LossReason::BaseUnknown, 1);
+        }
+        self.unnamed.push((translated.event, translated.seen));
+    }
+
+    /// Takes in one record of the process ring.
+    fn process(&mut self, record: &Record<'_>) {
+        let translated = self.translator.translate(record);
+        let (processes, system) = (&mut self.processes, &mut self.system);
+        let mut event = translated.event;
+        let Some(seen) = translated.seen else { return self.chunk.push(event) };
+        match (record.op, record.body) {
+            (_, Body::Module(_)) => return self.unnamed.push((event, Some(seen))),
+            (_, Body::Exec { name, args }) => {
+                let flags = record.header.flags;
+                // Half a path is none.
+                let name = if flags & flag::NAME_CUT == 0 { name } else { b"" };
+                let exec = Exec { name, args, args_cut: flags & flag::ARGS_CUT != 0 };
+                processes.exec(&seen, exec, system);
+            }
+            (Op::Exec, _) => processes.exec(&seen, Exec { args_cut: true, ..Exec::default() }, system),
+            (Op::Fork, _) => processes.fork(&seen, system),
+            (Op::Exit, _) => processes.exit(&seen),
+            // Every other record carries the present name.
+            _ => {}
+        }
+        // These come by the thousand, and hardly anyone wants to know who started a process that changed nothing.
+        event.writer = Some(seen.plain());
+        self.chunk.push(event);
+    }
 }
 
 impl Reader {
     /// Reads until stopped or until nobody receives any more.
     pub(super) fn run(mut self) {
-        let mut state = State {
-            translator: Translator::new(),
-            gaps: Gaps::default(),
-            faults: Faults::new(),
-            told: DropReason::ALL.map(|reason| load::drop_count(&self.drops, reason)),
-            chunk: Vec::new(),
-        };
+        let mut state = State::new(&self.drops, self.redactor.clone());
         // Nothing is watched yet, so what is in the rings already may be passed over.
         self.each_sequence(|cpu, stream, next| state.gaps.start(cpu, stream, next));
         let (mut last_record, mut last_count, mut last_clock) =
@@ -76,13 +169,10 @@ impl Reader {
                 log();
             }
             let now = Instant::now();
-            let (files, files_emptied) =
-                drain(&mut self.files, &mut state, &self.counters, &self.sender, &self.stop, now);
-            let (processes, processes_emptied) =
-                drain(&mut self.processes, &mut state, &self.counters, &self.sender, &self.stop, now);
+            let Some(round) = self.round(&mut state, now) else { return };
             if now.duration_since(last_count) >= COUNTERS_EVERY {
                 last_count = now;
-                self.count_losses(&mut state, now, files_emptied, processes_emptied);
+                self.count_losses(&mut state, now, &round);
             }
             if now.duration_since(last_clock) >= CLOCK_EVERY {
                 last_clock = now;
@@ -91,7 +181,7 @@ impl Reader {
             if !flush(&mut state.chunk, &self.sender, &self.stop) {
                 return;
             }
-            if files + processes > 0 {
+            if round.records > 0 {
                 last_record = now;
             }
             let idle = now.duration_since(last_record) > IDLE_AFTER;
@@ -111,9 +201,43 @@ impl Reader {
         }
     }
 
+    /// Reads both rings until they are empty, or for a while. `None`: stop reading.
+    ///
+    /// The process ring after the file ring, and before anyone is told of the files: what a process did before its
+    /// change, starting for example, was put into the one ring before the change was put into the other.
+    fn round(&mut self, state: &mut State, now: Instant) -> Option<Round> {
+        let (mut round, counters) = (Round::default(), &*self.counters);
+        for _ in 0..ROUND_CHUNKS {
+            let files = drain(&mut self.files, state, counters, now, |state, record| {
+                state.file(record, counters);
+            });
+            round.records += files.records;
+            round.files_emptied = files.emptied;
+            for _ in 0..ROUND_CHUNKS {
+                let processes = drain(&mut self.processes, state, counters, now, State::process);
+                round.records += processes.records;
+                round.processes_emptied = processes.emptied;
+                if !flush(&mut state.chunk, &self.sender, &self.stop) {
+                    return None;
+                }
+                if processes.emptied {
+                    break;
+                }
+            }
+            state.name_writers(&self.drops);
+            if !flush(&mut state.chunk, &self.sender, &self.stop) {
+                return None;
+            }
+            if files.emptied {
+                break;
+            }
+        }
+        Some(round)
+    }
+
     /// Tells of every drop the kernel counted since last time, of every gap that stayed open, and of records that the
-    /// kernel numbered and that never came. The flags say which rings were read until they were empty.
-    fn count_losses(&self, state: &mut State, now: Instant, files_emptied: bool, processes_emptied: bool) {
+    /// kernel numbered and that never came.
+    fn count_losses(&self, state: &mut State, now: Instant, round: &Round) {
         for (reason, told) in DropReason::ALL.into_iter().zip(&mut state.told) {
             let total = load::drop_count(&self.drops, reason);
             let count = total.wrapping_sub(*told);
@@ -124,32 +248,34 @@ impl Reader {
         }
         let mut gap = state.gaps.expire(now);
         self.each_sequence(|cpu, stream, next| {
-            let emptied = if stream < Stream::Processes as u8 { files_emptied } else { processes_emptied };
+            let of_files = stream < Stream::Processes as u8;
+            let emptied = if of_files { round.files_emptied } else { round.processes_emptied };
             gap += state.gaps.expect(cpu, stream, next, emptied, now);
         });
         if gap > 0 {
+            // It may have been a process's.
+            state.processes.forget();
             lose(&mut state.chunk, &self.counters, LossReason::SequenceGap, gap);
         }
+        self.counters.set_processes_forgotten(state.processes.forgotten());
     }
 }
 
-/// Reads a ring until it is empty, or once round: a flood in one ring must not keep the other waiting. Returns how many
-/// records that was, and whether the ring is empty now.
+/// Reads a ring until it is empty, or a chunk of it.
 fn drain(
     ring: &mut RingBuf<MapData>,
     state: &mut State,
     counters: &Counters,
-    sender: &mpsc::Sender<Vec<Event>>,
-    stop: &AtomicBool,
     now: Instant,
-) -> (usize, bool) {
-    let (mut read, mut bytes, mut empty) = (0, 0, false);
-    while read < CHUNK_MAX * 16 {
+    mut each: impl FnMut(&mut State, &Record<'_>),
+) -> Drained {
+    let (mut records, mut bytes, mut emptied) = (0, 0, false);
+    while records < CHUNK_MAX {
         let Some(item) = ring.next() else {
-            empty = true;
+            emptied = true;
             break;
         };
-        read += 1;
+        records += 1;
         bytes += item.len();
         if state.faults.drop_one() {
             continue;
@@ -159,32 +285,20 @@ fn drain(
                 let header = &record.header;
                 let gap = state.gaps.seen(header.cpu, header.stream, header.sequence, now);
                 if gap > 0 {
+                    state.processes.forget();
                     lose(&mut state.chunk, counters, LossReason::SequenceGap, gap);
                 }
                 counters.event(record.op);
-                if header.flags & sfd_common::flag::TRUNCATED != 0 {
-                    lose(&mut state.chunk, counters, LossReason::PathUnreadable, 1);
-                    continue;
-                }
-                let translated = state.translator.translate(&record);
-                if translated.unresolved {
-                    counters.unresolved();
-                    lose(&mut state.chunk, counters, LossReason::BaseUnknown, 1);
-                }
-                state.chunk.push(translated.event);
+                each(state, &record);
             }
             Err(error) => {
                 tracing::warn!(%error, "a record of the ring is not one");
                 lose(&mut state.chunk, counters, LossReason::Undecodable, 1);
             }
         }
-        drop(item);
-        if state.chunk.len() >= CHUNK_MAX && !flush(&mut state.chunk, sender, stop) {
-            break;
-        }
     }
-    counters.records(read, bytes);
-    (read, empty)
+    counters.records(records, bytes);
+    Drained { records, emptied }
 }
 
 /// Adds a loss to the chunk, merged with one of the same kind that is already there.

@@ -11,14 +11,17 @@ use rustix::time::{ClockId, clock_gettime};
 use sfd_common::{AT_FDCWD, Body, Record, flag};
 use smol_str::SmolStr;
 
-use crate::collect::{Base, Change, Event, InodeId, Writer, device};
+use crate::collect::{Base, Change, Event, InodeId, device, processes::Sighting};
 
 /// Directories remembered by identity, for paths of processes that are gone.
 const BASES_MAX: usize = 512;
 
 /// What translating one record gave.
 pub(super) struct Translated {
+    /// Without its writer.
     pub(super) event: Event,
+    /// Whom it names, if anyone.
+    pub(super) seen: Option<Sighting>,
     /// The path is relative to a directory that is neither watched nor could be found: it may name anything.
     pub(super) unresolved: bool,
 }
@@ -51,8 +54,13 @@ impl Translator {
         let id = InodeId { dev: header.dev, ino: header.ino };
         let mut unresolved = false;
         let change = match record.body {
-            Body::Object => Change::Inode { id, op, mapped: header.flags & flag::MAPPED != 0 },
-            Body::Process => Change::Process { pid: header.tgid, op },
+            Body::Object => Change::Inode {
+                id,
+                op,
+                mapped: header.flags & flag::MAPPED != 0,
+                crowded: header.flags & flag::LAST_WRITER != 0,
+            },
+            Body::Process | Body::Exec { .. } => Change::Process { pid: header.tgid, op },
             Body::Module(name) => Change::Module { name: String::from_utf8_lossy(name).into_owned(), op },
             Body::Path(path) => {
                 let base = match (header.flags & flag::ABSOLUTE != 0, self.root == Some(id)) {
@@ -71,9 +79,8 @@ impl Translator {
             }
         };
         let boot_ns = i64::try_from(header.boot_ns).unwrap_or(i64::MAX);
-        let event =
-            Event { at_ns: boot_ns.saturating_add(self.boot_to_unix_ns), change, writer: writer(record) };
-        Translated { event, unresolved }
+        let event = Event { at_ns: boot_ns.saturating_add(self.boot_to_unix_ns), change, writer: None };
+        Translated { event, seen: sighting(record), unresolved }
     }
 
     /// Where a base directory is: asked of the process itself, of its parent (a shell outlives its commands and
@@ -112,20 +119,23 @@ fn is_at(path: &Path, id: InodeId) -> bool {
     std::fs::metadata(path).is_ok_and(|metadata| metadata.ino() == id.ino)
 }
 
-/// Who did it; `None` for kernel threads, whose identity says nothing.
-fn writer(record: &Record<'_>) -> Option<Writer> {
+/// Whom a record names; `None` for kernel threads, whose identity says nothing.
+fn sighting(record: &Record<'_>) -> Option<Sighting> {
     let header = &record.header;
     if header.flags & flag::KERNEL_THREAD != 0 || header.tgid == 0 {
         return None;
     }
     let comm = header.comm.split(|byte| *byte == 0).next().unwrap_or_default();
-    Some(Writer {
+    Some(Sighting {
         pid: header.tgid,
         start_ns: header.start_ns,
+        at_ns: header.boot_ns,
         uid: header.uid,
         login_uid: (header.loginuid != u32::MAX).then_some(header.loginuid),
         comm: SmolStr::new(String::from_utf8_lossy(comm)),
         cgroup: header.cgroup,
+        exe: InodeId { dev: header.exe_dev, ino: header.exe_ino },
+        parent: header.parent,
     })
 }
 
@@ -147,17 +157,16 @@ mod tests {
     #[test]
     fn kernel_threads_are_no_writers() {
         let header = RecordHeader { flags: flag::KERNEL_THREAD, tgid: 9, ..RecordHeader::default() };
-        let event = Translator::new().translate(&record(header, Op::InodeDirty, Body::Object)).event;
-        assert_eq!(event.writer, None);
+        let seen = Translator::new().translate(&record(header, Op::InodeDirty, Body::Object)).seen;
+        assert_eq!(seen, None);
         let header = RecordHeader {
             tgid: 9,
             loginuid: u32::MAX,
             comm: *b"bash\0\0\0\0\0\0\0\0\0\0\0\0",
             ..RecordHeader::default()
         };
-        let writer =
-            Translator::new().translate(&record(header, Op::InodeDirty, Body::Object)).event.writer.unwrap();
-        assert_eq!((writer.comm.as_str(), writer.login_uid), ("bash", None));
+        let seen = Translator::new().translate(&record(header, Op::InodeDirty, Body::Object)).seen.unwrap();
+        assert_eq!((seen.comm.as_str(), seen.login_uid), ("bash", None));
     }
 
     #[test]
