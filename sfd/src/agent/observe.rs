@@ -40,9 +40,6 @@ impl Root {
         // Before the metadata is read, so that a change after that is reported. If something else is there by now, that
         // does no harm: what was marked has been reported.
         self.rearm(inode_of(&row), watch);
-        if !is_dir(&row) {
-            self.rearm_other(inode_of(&row), &path, watch);
-        }
         let glance = match self.looker.glance(self.view.as_mut(), &path) {
             Ok(glance) => glance,
             Err(error) if is_absence(&error) => return self.vanish(id, &row, dirty, tasks),
@@ -59,6 +56,8 @@ impl Root {
             }
             self.watch(inode, &path, is_dir(&row), watch);
             // It was not watched yet when its metadata was read.
+            glance = None;
+        } else if !is_dir(&row) && self.watch_other(inode, &path, watch) {
             glance = None;
         }
         let known = Known {

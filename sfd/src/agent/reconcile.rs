@@ -241,38 +241,44 @@ impl Root {
             self.nobody_reports(inode);
         }
         if !dir {
-            self.rearm_other(inode, path, watch);
+            self.watch_other(inode, path, watch);
         }
         watched
     }
 
     /// Asks to be told of the next change again.
     pub(super) fn rearm(&mut self, inode: InodeId, watch: &mut dyn Watch) {
-        if !watch.rearm(inode) {
+        let other = self.others_of.get(&inode).copied();
+        if !watch.rearm(inode) || other.is_some_and(|other| !watch.rearm(other)) {
             self.nobody_reports(inode);
         }
     }
 
-    /// Watches or rearms the other inode for which changes of an artifact's contents are reported, if there is one.
-    pub(super) fn rearm_other(&mut self, inode: InodeId, path: &Path, watch: &mut dyn Watch) {
-        let Some(other) = self.view.other_id(path, inode) else { return };
-        let known = self.others.insert(other, inode) == Some(inode);
+    /// Watches the other inode for which changes of an artifact's contents are reported, if there is one. `true`: it was
+    /// not watched before.
+    pub(super) fn watch_other(&mut self, inode: InodeId, path: &Path, watch: &mut dyn Watch) -> bool {
+        let Some(other) = self.view.other_id(path, inode) else { return false };
+        if self.others.insert(other, inode) == Some(inode) {
+            return false;
+        }
         // Copied up anew: the one before is nobody's any more.
         if let Some(before) = self.others_of.insert(inode, other).filter(|before| *before != other) {
             self.others.remove(&before);
             watch.unwatch(before);
         }
-        let told = if known { watch.rearm(other) } else { watch.watch(other, path, false).is_ok() };
-        if !told {
+        if watch.watch(other, path, false).is_err() {
             self.nobody_reports(inode);
         }
+        true
     }
 
     /// Stops watching an inode that no artifact has (any more).
     pub(super) fn unwatch_unused(&mut self, inode: InodeId, watch: &mut dyn Watch) {
         if self.inventory.by_inode(inode).is_empty() {
             watch.unwatch(inode);
-            if let Some(other) = self.others_of.remove(&inode) {
+            if let Some(other) = self.others_of.remove(&inode)
+                && self.others.get(&other) == Some(&inode)
+            {
                 self.others.remove(&other);
                 watch.unwatch(other);
             }
