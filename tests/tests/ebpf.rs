@@ -4,6 +4,8 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests are tests too")]
 
 mod bench;
+#[path = "ebpf/modules.rs"]
+mod modules;
 
 use std::{
     os::unix::fs::MetadataExt,

@@ -4,6 +4,7 @@ mod build_ebpf;
 mod ci;
 mod picture;
 mod test;
+mod vm;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -24,6 +25,8 @@ enum Command {
     Test(test::TestArgs),
     /// Paints a brick as a PNG, coloured by kind: the picture in the README.
     Picture(picture::Args),
+    /// Runs the suites that need a kernel in virtual machines, with the kernels of distributions.
+    Vm(vm::Args),
     /// Everything that CI does: `build-ebpf --check`, then `test` with the real-kernel suites required.
     Ci,
 }
@@ -33,6 +36,7 @@ fn main() -> Result<()> {
         Command::BuildEbpf(args) => build_ebpf::run(&args),
         Command::Test(args) => test::run(&args),
         Command::Picture(args) => picture::run(&args),
+        Command::Vm(args) => vm::run(&args),
         Command::Ci => ci::run(),
     }
 }
