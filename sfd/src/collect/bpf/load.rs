@@ -82,7 +82,8 @@ const FILE_PROGRAMS: &[Program] = &[
     },
     Program {
         function: "uring_submit",
-        tracepoints: &["io_uring_submit_req"],
+        // Named after the entry until 6.3, with more arguments before 6.0.
+        tracepoints: &["io_uring_submit_req", "io_uring_submit_sqe"],
         hook: Hook::UringSubmit,
         lost_without: "names changed through io_uring (rename, unlink, mkdir, links); needs Linux 6.0",
     },
@@ -260,7 +261,11 @@ fn fill_descriptors(ebpf: &mut Ebpf) -> Result<(), CollectError> {
 
 /// Attaches a typed tracepoint program.
 fn attach_btf(ebpf: &mut Ebpf, program: &Program, btf: &Btf<'_>, types: &aya::Btf) -> HookStatus {
-    let known = program.tracepoints.iter().find(|name| btf.tracepoint_arguments(name).is_some());
+    let known = program.tracepoints.iter().find(|name| match (**name, btf.tracepoint_arguments(name)) {
+        // (req, force_nonblock); before 6.0 the first of seven was the context.
+        ("io_uring_submit_sqe", arguments) => arguments == Some(2),
+        (_, arguments) => arguments.is_some(),
+    });
     let name = format!("tp_btf/{}", known.or(program.tracepoints.first()).unwrap_or(&program.function));
     let state = match known {
         None => HookState::Absent,
