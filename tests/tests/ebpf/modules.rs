@@ -104,25 +104,6 @@ fn asked_for_by_the_kernel() {
 
 #[test]
 #[ignore = "loads kernel modules: cargo xtask vm"]
-fn one_that_is_refused_is_reported_as_gone() {
-    let _alone = alone();
-    let mut bench = Bench::new(Path::new("/dev/shm"), CollectConfig::default());
-    // It comes into being, takes an unknown parameter with a warning, and one of a wrong kind with an error.
-    let file = file_of("dummy");
-    let refused = Command::new("insmod").arg(&file).arg("numdummies=many").output().unwrap();
-    assert!(!refused.status.success() && !is_loaded("dummy"));
-    wait_module(&mut bench, Op::ModuleFree, "dummy");
-    bench.settle();
-    assert!(
-        !bench
-            .passed
-            .iter()
-            .any(|event| matches!(&event.change, Change::Module { name, .. } if name == "dummy"))
-    );
-}
-
-#[test]
-#[ignore = "loads kernel modules: cargo xtask vm"]
 fn their_hooks_are_attached() {
     let _alone = alone();
     let dir = tempfile::tempdir_in("/dev/shm").unwrap();
