@@ -408,11 +408,9 @@ const OPERATIONS: &[Operation] = &[
         done(call(libc::SYS_mount, &[A::P(&tmpfs), A::P(&a.path(0)?), A::P(&tmpfs), A::N(0), A::N(0)]))
     }),
     ("umount", "DIR", |a| done(call(libc::SYS_umount2, &[A::P(&a.path(0)?), A::N(0)]))),
-    ("socket", "FAMILY", |a| {
-        call_fd(
-            libc::SYS_socket,
-            &[A::N(a.number(0)?.cast_signed()), A::N(libc::SOCK_STREAM.into()), A::N(0)],
-        )
+    ("socket", "FAMILY TYPE", |a| {
+        let [family, kind] = [a.number(0)?, a.number(1)?].map(|number| A::N(number.cast_signed()));
+        call_fd(libc::SYS_socket, &[family, kind, A::N(0)])
     }),
     // processes
     ("run", "PROGRAM ARGUMENT...: starts it and waits", |a| {

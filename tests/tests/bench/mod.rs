@@ -188,6 +188,7 @@ impl Bench {
 const SINCE: &[(&str, (u32, u32))] = &[
     ("fchmodat2", (6, 6)),
     ("fchmodat2_empty", (6, 6)),
+    ("user attributes on tmpfs", (6, 6)),
     ("uring_ftruncate", (6, 9)),
     ("setxattrat", (6, 13)),
     ("removexattrat", (6, 13)),

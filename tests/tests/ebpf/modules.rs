@@ -87,16 +87,16 @@ fn asked_for_by_the_kernel() {
     let at = bench.path("mount");
     fs::create_dir(&at).unwrap();
     // A type of file system and a family of sockets that nobody has used so far.
-    assert!(!is_loaded("squashfs") && !is_loaded("vsock"));
+    assert!(!is_loaded("squashfs") && !is_loaded("af_alg"));
     let mount = Command::new("mount").args(["-t", "squashfs", "none"]).arg(&at).output().unwrap();
     assert!(!mount.status.success(), "there is no such file system, but its type was looked for");
     assert_eq!(comm(&wait_module(&mut bench, Op::ModuleRequest, "fs-squashfs")), "mount");
     assert_eq!(comm(&wait_module(&mut bench, Op::ModuleLoad, "squashfs")), "modprobe");
     assert!(is_loaded("squashfs"));
-    ops(&["socket", "40"]);
-    assert_eq!(comm(&wait_module(&mut bench, Op::ModuleRequest, "net-pf-40")), "ops");
-    assert_eq!(comm(&wait_module(&mut bench, Op::ModuleLoad, "vsock")), "modprobe");
-    for name in ["squashfs", "vsock"] {
+    ops(&["socket", "38", "5"]);
+    assert_eq!(comm(&wait_module(&mut bench, Op::ModuleRequest, "net-pf-38")), "ops");
+    assert_eq!(comm(&wait_module(&mut bench, Op::ModuleLoad, "af_alg")), "modprobe");
+    for name in ["squashfs", "af_alg"] {
         run("rmmod", &[name]);
         wait_module(&mut bench, Op::ModuleFree, name);
     }

@@ -34,7 +34,7 @@ const PROGRAMS: &[(&str, &str)] = &[
 /// Modules that go into the machine, with what they need: file systems and the disk, and for the suite `modules`
 /// some that nothing else loads.
 const MODULES: &[&str] =
-    &["virtio_pci", "virtio_blk", "ext4", "loop", "overlay", "btrfs", "xfs", "dummy", "squashfs", "vsock"];
+    &["virtio_pci", "virtio_blk", "ext4", "loop", "overlay", "btrfs", "xfs", "dummy", "squashfs", "af_alg"];
 
 /// Size of the disk in bytes; it is sparse.
 const DISK: u64 = 4 << 30;
