@@ -31,6 +31,9 @@ pub(crate) struct Args {
     /// Seconds one machine may take; emulated without KVM, it is tens of times slower than this one
     #[arg(long, default_value_t = 1500, value_name = "SECONDS")]
     timeout: u64,
+    /// QEMU to run; without KVM, 7.2 crashes kernel 6.12 while it boots and 10.0 does not
+    #[arg(long, env = "SFD_QEMU", default_value = "qemu-system-x86_64", value_name = "PROGRAM")]
+    qemu: PathBuf,
     /// Only tests whose name has this in it
     test: Option<String>,
 }
@@ -43,7 +46,7 @@ struct Suite {
 }
 
 const SUITES: &[Suite] = &[
-    Suite { name: "unit", target: "sfd", args: &["collect::"] },
+    Suite { name: "unit", target: "sfd", args: &["--include-ignored", "collect::"] },
     Suite { name: "ebpf", target: "ebpf", args: &["--include-ignored", "--skip=modules::"] },
     Suite { name: "modules", target: "ebpf", args: &["--include-ignored", "modules::"] },
     Suite { name: "live", target: "live", args: &[] },
@@ -83,7 +86,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let programs = build(workspace)?;
     let work = workspace.join("target/vm");
     let base = root::base(&work, &programs, &script(&suites, &programs, args.test.as_deref())?)?;
-    let accelerator = qemu::accelerator(&kernels[0]);
+    let accelerator = qemu::accelerator(&args.qemu, &kernels[0]);
     eprintln!("== acceleration: {accelerator}");
     let mut lines = Vec::new();
     let mut bad = Vec::new();
@@ -91,7 +94,8 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         let folder = work.join(&kernel.release);
         let initrd = root::initrd(&folder, &base, kernel)?;
         let disk = root::disk(&folder)?;
-        let machine = qemu::Machine { kernel, initrd: &initrd, disk: &disk, accelerator };
+        let machine =
+            qemu::Machine { program: &args.qemu, kernel, initrd: &initrd, disk: &disk, accelerator };
         let log = folder.join("log");
         eprintln!("== {} (log: {})", kernel.release, log.display());
         let started = Instant::now();

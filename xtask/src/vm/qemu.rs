@@ -34,11 +34,11 @@ impl fmt::Display for Accelerator {
 const KVM_WITHIN: Duration = Duration::from_secs(10);
 
 /// KVM if a kernel boots with it.
-pub(crate) fn accelerator(kernel: &Kernel) -> Accelerator {
+pub(crate) fn accelerator(program: &Path, kernel: &Kernel) -> Accelerator {
     if !Path::new("/dev/kvm").exists() {
         return Accelerator::Tcg;
     }
-    let mut command = qemu(Accelerator::Kvm, kernel);
+    let mut command = qemu(program, Accelerator::Kvm, kernel);
     command.args(["-m", "256", "-append", "console=ttyS0 panic=-1"]);
     match run(command, None, KVM_WITHIN) {
         Ok(text) if text.contains("Kernel panic") => Accelerator::Kvm,
@@ -48,6 +48,8 @@ pub(crate) fn accelerator(kernel: &Kernel) -> Accelerator {
 
 /// A machine to run.
 pub(crate) struct Machine<'a> {
+    /// QEMU.
+    pub(crate) program: &'a Path,
     pub(crate) kernel: &'a Kernel,
     pub(crate) initrd: &'a Path,
     /// A raw image with ext4.
@@ -58,7 +60,7 @@ pub(crate) struct Machine<'a> {
 impl Machine<'_> {
     /// Boots it, waits until it powers itself off, gives what its serial console showed and writes that to `log`.
     pub(crate) fn run(&self, log: &Path, limit: Duration) -> Result<String> {
-        let mut command = qemu(self.accelerator, self.kernel);
+        let mut command = qemu(self.program, self.accelerator, self.kernel);
         // Root is in memory: the programs are about 150 MB there and once more while they are unpacked.
         command.args(["-smp", "2", "-m", "2048", "-append", "console=ttyS0 quiet panic=-1"]);
         command.arg("-initrd").arg(self.initrd);
@@ -67,13 +69,11 @@ impl Machine<'_> {
     }
 }
 
-fn qemu(accelerator: Accelerator, kernel: &Kernel) -> Command {
-    let mut command = Command::new("qemu-system-x86_64");
+fn qemu(program: &Path, accelerator: Accelerator, kernel: &Kernel) -> Command {
+    let mut command = Command::new(program);
     match accelerator {
         Accelerator::Kvm => command.args(["-accel", "kvm", "-cpu", "host"]),
-        // One thread for all processors: with several, QEMU 7.2 corrupts the kernel's lists of slabs within seconds
-        // (6.12, kernel BUG at lib/list_debug.c).
-        Accelerator::Tcg => command.args(["-accel", "tcg,thread=single", "-cpu", "max"]),
+        Accelerator::Tcg => command.args(["-accel", "tcg", "-cpu", "max"]),
     };
     command
         .args(["-nographic", "-no-reboot", "-nodefaults", "-serial", "stdio", "-kernel"])
@@ -86,12 +86,10 @@ fn run(mut command: Command, log: Option<&Path>, limit: Duration) -> Result<Stri
     let mut log = log
         .map(|path| std::fs::File::create(path).with_context(|| path.display().to_string()))
         .transpose()?;
-    let mut child = command
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .context("qemu-system-x86_64 (Debian package qemu-system-x86)")?;
+    let mut child =
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().with_context(
+            || format!("{} (Debian package qemu-system-x86)", command.get_program().display()),
+        )?;
     let (stdout, stderr) =
         child.stdout.take().zip(child.stderr.take()).context("no output of the machine")?;
     let (tell, lines) = channel();

@@ -18,6 +18,7 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("modprobe", "kmod"),
     ("insmod", "kmod"),
     ("rmmod", "kmod"),
+    ("bpftool", "bpftool"),
     ("mkfs.btrfs", "btrfs-progs"),
     ("mkfs.xfs", "xfsprogs"),
     ("mkfs.ext4", "e2fsprogs"),
