@@ -122,6 +122,8 @@ pub(crate) fn run(args: &TestArgs) -> Result<()> {
             suite.shows
         ));
     }
+    // Nobody wants modules of his own machine loaded and unloaded by a test run.
+    lines.push(format!("{:<8} NOT RUN: loads kernel modules; run it with: cargo xtask vm", "modules"));
     println!("\nSuites:");
     for line in lines {
         println!("  {line}");

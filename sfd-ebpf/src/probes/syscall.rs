@@ -211,7 +211,7 @@ fn path(claim: &Claim, user_path: u64, dfd: i32, op: u16, hook: u16, flags: u32)
             count_drop(DropReason::PathUnreadable);
             return;
         }
-        // The length with its zero byte; until 6.12 nothing at all for an empty string.
+        // The length with its zero byte; older kernels (6.1) give 0 for an empty string.
         len = (read as u32).saturating_sub(1);
     }
     if len == 0 {
