@@ -178,7 +178,7 @@ fn paths_relative_to_elsewhere() {
         std::fs::write(below.join("x"), "").unwrap();
         // The process is gone when its event is read, but the shell it was started from is still there.
         let mut shell = Command::new("/bin/sh")
-            .args(["-c", "\"$0\" rename ../below/x ../y; read wait", env!("CARGO_BIN_EXE_ops")])
+            .args(["-c", "\"$0\" renameat ../below/x ../y; read wait", env!("CARGO_BIN_EXE_ops")])
             .current_dir(&below)
             .stdin(std::process::Stdio::piped())
             .spawn()

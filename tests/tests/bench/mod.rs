@@ -208,8 +208,30 @@ pub(crate) fn is_in_this_kernel(operation: &str) -> bool {
 
 /// Runs the helper, which is not left out of the reports as this process is.
 pub(crate) fn ops(args: &[&str]) {
-    let output = Command::new(env!("CARGO_BIN_EXE_ops")).args(args).output().unwrap();
+    let args: Vec<&str> = args.iter().map(|arg| modern(arg)).collect();
+    let output = Command::new(env!("CARGO_BIN_EXE_ops")).args(&args).output().unwrap();
     assert!(output.status.success(), "ops {args:?}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// Calls that only older architectures have, as the ones that do the same elsewhere.
+fn modern(operation: &str) -> &str {
+    if cfg!(target_arch = "x86_64") {
+        return operation;
+    }
+    match operation {
+        "open" | "creat" => "openat",
+        "rename" => "renameat",
+        "link" => "linkat",
+        "symlink" => "symlinkat",
+        "unlink" => "unlinkat",
+        "rmdir" => "removedir",
+        "mkdir" => "mkdirat",
+        "mknod" => "mknodat",
+        "chmod" => "fchmodat",
+        "chown" | "lchown" => "fchownat",
+        "utime" | "utimes" | "futimesat" => "utimensat",
+        other => other,
+    }
 }
 
 /// A directory on tmpfs and one on the root file system.
