@@ -15,6 +15,9 @@ for module in virtio_pci virtio_blk ext4 loop overlay btrfs xfs; do
 done
 mount -t ext4 /dev/vda /var/tmp || echo "@@ note: /var/tmp is not on a disk"
 chmod 1777 /var/tmp
+# As on a host: the state of services is on a disk too.
+mkdir -p /var/lib /var/tmp/lib
+mount --bind /var/tmp/lib /var/lib
 hostname sfd-vm
 uname -a
 

@@ -25,6 +25,7 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("true", "coreutils"),
     ("sleep", "coreutils"),
     ("cat", "coreutils"),
+    ("ln", "coreutils"),
     ("mv", "coreutils"),
     ("rm", "coreutils"),
     ("mkdir", "coreutils"),
