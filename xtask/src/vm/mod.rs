@@ -172,7 +172,7 @@ fn script(
     test: Option<&str>,
 ) -> Result<String> {
     use std::fmt::Write as _;
-    let mut text = String::new();
+    let mut lines = String::new();
     for suite in suites {
         let program = programs
             .get(&(suite.target.to_owned(), true))
@@ -185,9 +185,9 @@ fn script(
             }
             None => suite.args.to_vec(),
         };
-        writeln!(text, "suite {} {} {}", suite.name, program.display(), args.join(" "))?;
+        writeln!(lines, "suite {} '{}' {}", suite.name, program.display(), args.join(" "))?;
     }
-    Ok(text)
+    Ok(lines)
 }
 
 /// Reads the results from what the serial console showed.
