@@ -86,9 +86,10 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     ensure!(!kernels.is_empty(), "no kernel is left in {} by --only", args.kernels.display());
     let programs = build(workspace)?;
     let work = workspace.join("target/vm");
-    let base = root::base(&work, &programs, &script(&suites, &programs, args.test.as_deref())?)?;
     let accelerator = qemu::accelerator(&args.qemu, &kernels[0]);
     eprintln!("== acceleration: {accelerator}");
+    let suites_text = script(&suites, &programs, args.test.as_deref(), accelerator.slowness())?;
+    let base = root::base(&work, &programs, &suites_text)?;
     let mut lines = Vec::new();
     let mut bad = Vec::new();
     for kernel in &kernels {
@@ -170,9 +171,10 @@ fn script(
     suites: &[&Suite],
     programs: &BTreeMap<(String, bool), PathBuf>,
     test: Option<&str>,
+    slowness: u32,
 ) -> Result<String> {
     use std::fmt::Write as _;
-    let mut lines = String::new();
+    let mut lines = format!("export SFD_TEST_SLOWNESS={slowness}\n");
     for suite in suites {
         let program = programs
             .get(&(suite.target.to_owned(), true))

@@ -20,6 +20,17 @@ pub(crate) enum Accelerator {
     Tcg,
 }
 
+impl Accelerator {
+    /// How many times longer tests may wait than on this machine. The daemon's promise of a second is for real
+    /// processors; translated, on two cores busy with other builds, single waits took up to 10 s.
+    pub(crate) fn slowness(self) -> u32 {
+        match self {
+            Self::Kvm => 1,
+            Self::Tcg => 20,
+        }
+    }
+}
+
 impl fmt::Display for Accelerator {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
