@@ -22,7 +22,7 @@ pub(crate) enum Accelerator {
 
 impl Accelerator {
     /// How many times longer tests may wait than on this machine. The daemon's promise of a second is for real
-    /// processors; translated, on two cores busy with other builds, single waits took up to 10 s.
+    /// processors; translated, on two busy cores, waits of 1 s and of 30 s ran out.
     pub(crate) fn slowness(self) -> u32 {
         match self {
             Self::Kvm => 1,
