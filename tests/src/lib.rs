@@ -13,12 +13,19 @@ pub mod reader;
 
 use std::time::{Duration, Instant};
 
+/// How many times longer than on this sort of machine everything may take: 1, or what `SFD_TEST_SLOWNESS` says
+/// where the processor is emulated (`cargo xtask vm`).
+fn slowness() -> u32 {
+    std::env::var("SFD_TEST_SLOWNESS").ok().and_then(|times| times.parse().ok()).unwrap_or(1)
+}
+
 /// Waits until `what` gives a value.
 ///
 /// # Panics
-/// When it does not within `limit`; `name` and the last problem say what was waited for.
+/// When it does not within `limit` (times the slowness of an emulated machine); `name` and the last problem say what was waited for.
 pub fn wait_for<T>(name: &str, limit: Duration, mut what: impl FnMut() -> anyhow::Result<T>) -> T {
     let started = Instant::now();
+    let limit = limit * slowness();
     loop {
         match what() {
             Ok(value) => return value,

@@ -5,6 +5,7 @@ mod build_ebpf;
 mod ci;
 mod picture;
 mod test;
+mod vm;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -27,6 +28,8 @@ enum Command {
     Bench(bench::Args),
     /// Paints a brick as a PNG, coloured by kind: the picture in the README.
     Picture(picture::Args),
+    /// Runs the suites that need a kernel in virtual machines, with the kernels of distributions.
+    Vm(vm::Args),
     /// Everything that CI does: `build-ebpf --check`, then `test` with the real-kernel suites required.
     Ci,
 }
@@ -37,6 +40,7 @@ fn main() -> Result<()> {
         Command::Test(args) => test::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Picture(args) => picture::run(&args),
+        Command::Vm(args) => vm::run(&args),
         Command::Ci => ci::run(),
     }
 }

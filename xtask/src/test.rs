@@ -122,6 +122,8 @@ pub(crate) fn run(args: &TestArgs) -> Result<()> {
             suite.shows
         ));
     }
+    // Nobody wants modules of his own machine loaded and unloaded by a test run.
+    lines.push(format!("{:<8} NOT RUN: loads kernel modules; run it with: cargo xtask vm", "modules"));
     println!("\nSuites:");
     for line in lines {
         println!("  {line}");
@@ -178,12 +180,12 @@ fn run_suite(suite: &Suite) -> Result<Outcome> {
 }
 
 /// The number in front of `what`.
-fn count(line: &str, what: &str) -> u64 {
+pub(crate) fn count(line: &str, what: &str) -> u64 {
     let before = line.split(what).next().unwrap_or_default();
     before.rsplit(' ').next().and_then(|number| number.parse().ok()).unwrap_or(0)
 }
 
-fn cargo(args: &[&str]) -> Command {
+pub(crate) fn cargo(args: &[&str]) -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.args(args);
     command

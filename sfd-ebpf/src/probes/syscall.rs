@@ -194,11 +194,12 @@ fn path(claim: &Claim, user_path: u64, dfd: i32, op: u16, hook: u16, flags: u32)
         let read = unsafe {
             bpf_probe_read_user_str(claim.payload().cast(), PATH_MAX as u32, user_path as *const _)
         };
-        if read <= 0 {
+        if read < 0 {
             count_drop(DropReason::PathUnreadable);
             return;
         }
-        len = read as u32 - 1;
+        // The length with its zero byte; older kernels (6.1) give 0 for an empty string.
+        len = (read as u32).saturating_sub(1);
     }
     if len == 0 {
         // A null or empty path: the call was about the descriptor itself.

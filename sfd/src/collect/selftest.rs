@@ -204,7 +204,10 @@ impl Script {
         how[8..16].copy_from_slice(&0o600_u64.to_ne_bytes());
         call("openat2", &[here, Text(&self.path("openat2")?), Bytes(&how), Number(24)]);
         call("rename", &[Text(&a), Text(&b)]);
-        call("renameat", &[here, Text(&b), here, Text(&a)]);
+        // Each has a file of its own to move: not every architecture has every one of them.
+        call("openat", &[here, Text(&a), create, mode]);
+        call("renameat", &[here, Text(&a), here, Text(&b)]);
+        call("openat", &[here, Text(&a), create, mode]);
         call("renameat2", &[here, Text(&a), here, Text(&b), Number(0)]);
         call("link", &[Text(&b), Text(&self.path("link")?)]);
         call("linkat", &[here, Text(&b), here, Text(&self.path("linkat")?), Number(0)]);

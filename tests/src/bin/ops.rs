@@ -571,6 +571,10 @@ const OPERATIONS: &[Operation] = &[
         let (number, len) = (u32::try_from(file.as_raw_fd())?, u32::try_from(a.at(1)?.len())?);
         compat(4, &[a.path(1)?], [Slot::Number(number), Slot::Text(0), Slot::Number(len)])
     }),
+    ("socket", "FAMILY TYPE", |a| {
+        let [family, kind] = [a.number(0)?, a.number(1)?].map(|number| A::N(number.cast_signed()));
+        call_fd(libc::SYS_socket, &[family, kind, A::N(0)])
+    }),
     // processes
     ("run", "PROGRAM ARGUMENT...: starts it and waits", |a| {
         ensure!(Command::new(a.at(0)?).args(&a.0[1..]).status()?.success(), "it failed");

@@ -246,7 +246,11 @@ fn take<M: TryFrom<aya::maps::Map, Error = aya::maps::MapError>>(
 
 /// Attaches a typed tracepoint program.
 pub(super) fn attach_btf(ebpf: &mut Ebpf, program: &Program, btf: &Btf<'_>, types: &aya::Btf) -> HookStatus {
-    let known = program.tracepoints.iter().find(|name| btf.tracepoint_arguments(name).is_some());
+    let known = program.tracepoints.iter().find(|name| match (**name, btf.tracepoint_arguments(name)) {
+        // (req, force_nonblock); before 6.0 the first of seven was the context.
+        ("io_uring_submit_sqe", arguments) => arguments == Some(2),
+        (_, arguments) => arguments.is_some(),
+    });
     let name = format!("tp_btf/{}", known.or(program.tracepoints.first()).unwrap_or(&program.function));
     let state = match known {
         None => HookState::Absent,

@@ -53,7 +53,8 @@ const CHANGE_TIME_PROGRAMS: &[Program] = &[
 const URING_PROGRAMS: &[Program] = &[
     Program {
         function: "uring_submit",
-        tracepoints: &["io_uring_submit_req"],
+        // Named after the entry until 6.3, with more arguments before 6.0.
+        tracepoints: &["io_uring_submit_req", "io_uring_submit_sqe"],
         hook: Hook::UringSubmit,
         lost_without: "names changed through io_uring (rename, unlink, mkdir, links); needs Linux 6.0",
     },
