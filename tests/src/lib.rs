@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 /// How many times longer than on this sort of machine everything may take: 1, or what `SFD_TEST_SLOWNESS` says
 /// where the processor is emulated (`cargo xtask vm`).
-fn slowness() -> u32 {
+pub fn slowness() -> u32 {
     std::env::var("SFD_TEST_SLOWNESS").ok().and_then(|times| times.parse().ok()).unwrap_or(1)
 }
 

@@ -3,6 +3,7 @@
 mod bench;
 mod build_ebpf;
 mod ci;
+mod coverage;
 mod picture;
 mod test;
 mod vm;
@@ -26,6 +27,8 @@ enum Command {
     Test(test::TestArgs),
     /// Measures what SFD costs beside what others cost, in the same run, and prints tables.
     Bench(bench::Args),
+    /// Does every kind of change on every file system and writes docs/coverage.md.
+    Coverage,
     /// Paints a brick as a PNG, coloured by kind: the picture in the README.
     Picture(picture::Args),
     /// Runs the suites that need a kernel in virtual machines, with the kernels of distributions.
@@ -39,6 +42,7 @@ fn main() -> Result<()> {
         Command::BuildEbpf(args) => build_ebpf::run(&args),
         Command::Test(args) => test::run(&args),
         Command::Bench(args) => bench::run(&args),
+        Command::Coverage => coverage::run(),
         Command::Picture(args) => picture::run(&args),
         Command::Vm(args) => vm::run(&args),
         Command::Ci => ci::run(),

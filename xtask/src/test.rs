@@ -71,6 +71,12 @@ const SUITES: &[Suite] = &[
         kernel: true,
     },
     Suite {
+        name: "matrix",
+        shows: "every kind of change on five file systems ends in the right brick",
+        args: &["-p", "sfd-tests", "--test", "matrix"],
+        kernel: true,
+    },
+    Suite {
         name: "live",
         shows: "the daemon end to end against the real kernel",
         args: &["-p", "sfd-tests", "--test", "live"],

@@ -42,3 +42,15 @@ fn every_change_on_every_file_system_ends_in_the_right_brick() {
     // A table of nothing but "not on this file system" would show nothing.
     assert!(table.count_of(|cell| matches!(cell, Cell::Right { .. })) > cells::OPERATIONS.len() * 4);
 }
+
+/// The checked-in table is of these operations, and has no "no".
+#[test]
+fn the_document_has_every_operation_and_no_no() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/coverage.md");
+    let text = std::fs::read_to_string(path).expect("docs/coverage.md; `cargo xtask coverage` writes it");
+    for operation in cells::OPERATIONS {
+        let row = format!("| {} | {} s |", operation.name, operation.bound.as_secs_f32());
+        assert!(text.contains(&row), "docs/coverage.md has no row {row:?}: run `cargo xtask coverage`");
+    }
+    assert!(!text.contains("**no**"), "docs/coverage.md");
+}

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use sfd_tests::daemon::{Daemon, sfd};
 use sfd_tests::reader::compare;
-use sfd_tests::wait_for;
+use sfd_tests::{slowness, wait_for};
 
 use crate::cells::{Done, Operation};
 use crate::report::Cell;
@@ -129,6 +129,10 @@ impl Place {
 
     /// Does one operation, and sees what comes of it.
     pub(crate) fn check(&mut self, operation: &Operation) -> Cell {
+        // The tracepoints of system calls leave 32-bit programs out (docs/decisions/0003-hooks.md).
+        if self.rung == "syscall" && operation.name.starts_with("32-bit") {
+            return Cell::Late;
+        }
         if let Err(error) = (operation.before)(self) {
             return Cell::Wrong(format!("could not be prepared: {error:#}"));
         }
@@ -140,10 +144,11 @@ impl Place {
             Err(error) => return Cell::Wrong(format!("could not be done: {error:#}")),
         }
         let ended = Instant::now();
+        let bound = operation.bound * slowness();
         let cell = loop {
             match self.right() {
                 Ok(()) => break Cell::Right { after: ended.elapsed(), reported: self.reported() },
-                Err(error) if ended.elapsed() > operation.bound => break Cell::Wrong(format!("{error:#}")),
+                Err(error) if ended.elapsed() > bound => break Cell::Wrong(format!("{error:#}")),
                 Err(_) => std::thread::sleep(Duration::from_millis(2)),
             }
         };

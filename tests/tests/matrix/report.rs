@@ -21,6 +21,8 @@ pub(crate) enum Cell {
     Wrong(String),
     /// The file system refuses the operation.
     Refused,
+    /// No hook of this rung sees it, and no look comes before the timed comparison.
+    Late,
 }
 
 impl Cell {
@@ -35,6 +37,7 @@ impl Cell {
             }
             Self::Wrong(why) => format!("**no**: {why}"),
             Self::Refused => "-".to_owned(),
+            Self::Late => "at the next comparison (`verify_s`)".to_owned(),
         }
     }
 }

@@ -38,19 +38,32 @@ pub(crate) struct Args {
     test: Option<String>,
 }
 
-/// A suite: its name, the test program (package target), and the arguments that choose its tests.
+/// A suite: its name, the test program (package target), the arguments that choose its tests, and how it is to see names.
 struct Suite {
     name: &'static str,
     target: &'static str,
     args: &'static [&'static str],
+    /// `SFD_NAME_HOOKS` of the matrix: the cheapest hooks that work, or these.
+    name_hooks: &'static str,
 }
 
+const AUTO: &str = "auto";
+
 const SUITES: &[Suite] = &[
-    Suite { name: "unit", target: "sfd", args: &["--include-ignored", "collect::"] },
-    Suite { name: "ebpf", target: "ebpf", args: &["--include-ignored", "--skip=modules::"] },
-    Suite { name: "modules", target: "ebpf", args: &["--include-ignored", "modules::"] },
+    Suite { name: "unit", target: "sfd", args: &["--include-ignored", "collect::"], name_hooks: AUTO },
+    Suite {
+        name: "ebpf",
+        target: "ebpf",
+        args: &["--include-ignored", "--skip=modules::"],
+        name_hooks: AUTO,
+    },
+    Suite { name: "modules", target: "ebpf", args: &["--include-ignored", "modules::"], name_hooks: AUTO },
+    Suite { name: "matrix", target: "matrix", args: &["--nocapture"], name_hooks: AUTO },
+    // The rungs that the kernel has beside its best one. A kernel that refuses one fails here, and says why.
+    Suite { name: "fentry", target: "matrix", args: &["--nocapture"], name_hooks: "function" },
+    Suite { name: "syscalls", target: "matrix", args: &["--nocapture"], name_hooks: "syscall" },
     // After each kill the kernel takes a hundred hooks down one after the other: minutes on an emulated machine.
-    Suite { name: "live", target: "live", args: &["--skip=kill_9"] },
+    Suite { name: "live", target: "live", args: &["--skip=kill_9"], name_hooks: AUTO },
 ];
 
 /// What a suite did in one machine.
@@ -142,7 +155,7 @@ fn line(name: &str, outcome: &Outcome) -> String {
 /// Builds the test programs; gives every executable by (name of its target, whether it is a test).
 fn build(workspace: &Path) -> Result<BTreeMap<(String, bool), PathBuf>> {
     let mut args = vec!["test", "--no-run", "--message-format=json", "-p", "sfd", "-p", "sfd-tests"];
-    args.extend(["--lib", "--bins", "--test", "ebpf", "--test", "live"]);
+    args.extend(["--lib", "--bins", "--test", "ebpf", "--test", "live", "--test", "matrix"]);
     let output = cargo(&args)
         .current_dir(workspace)
         .stderr(std::process::Stdio::inherit())
@@ -187,7 +200,9 @@ fn script(
             }
             None => suite.args.to_vec(),
         };
-        writeln!(lines, "suite {} '{}' {}", suite.name, program.display(), args.join(" "))?;
+        let Suite { name, name_hooks, .. } = suite;
+        writeln!(lines, "export SFD_NAME_HOOKS={name_hooks}")?;
+        writeln!(lines, "suite {name} '{}' {}", program.display(), args.join(" "))?;
     }
     Ok(lines)
 }
