@@ -173,17 +173,21 @@ fn two_processes_that_write_one_file_are_both_named() {
 #[test]
 fn a_secret_in_arguments_is_nowhere() {
     let bench = Bench::new();
+    // In directories of their own: who changed one in the same moment is a possible writer of every new name in it.
+    for dir in ["a", "b", "c"] {
+        fs::create_dir(bench.path(dir)).unwrap();
+    }
     let daemon = bench.live();
     // Put together here so that it is in no file but this process's memory; not a real one.
     let secret = ["hunter", "2hunter", "3"].concat();
     let script = format!(
-        "touch {root}/a --reference=/dev/null --password={secret} 2>/dev/null; \
-         DB_TOKEN={secret} sh -c 'echo x > {root}/b; true'; \
-         sh -c 'echo y > {root}/c; true' --api-key {secret}; true",
+        "touch {root}/a/a --reference=/dev/null --password={secret} 2>/dev/null; \
+         DB_TOKEN={secret} sh -c 'echo x > {root}/b/b; true'; \
+         sh -c 'echo y > {root}/c/c; true' --api-key {secret}; true",
         root = bench.root.display()
     );
     assert!(sh(&script).wait().unwrap().success());
-    let line = wait_writer(&bench, &bench.path("c"), "sh");
+    let line = wait_writer(&bench, &bench.path("c/c"), "sh");
     assert_eq!(writer(&line, "sh")["args"][4], "***", "{line:#}");
     let history = sfd(&["log", "--json", "--state"]).arg(&bench.state).output().unwrap().stdout;
     let text = sfd(&["log", "--state"]).arg(&bench.state).output().unwrap().stdout;
@@ -225,7 +229,10 @@ fn a_number_that_is_used_again_is_another_process() {
     let (first, second) = wait_for("a number used twice", PATIENCE, || {
         pid += 7;
         let (first, second) = (format!("one-{pid}"), format!("two-{pid}"));
-        ensure!(run(pid, &first).is_some() && run(pid, &second).is_some(), "{pid} was taken");
+        ensure!(run(pid, &first).is_some(), "{pid} was taken");
+        // Or both would be possible writers of both.
+        wait_writer(&bench, &bench.path(&first), "touch");
+        ensure!(run(pid, &second).is_some(), "{pid} was taken");
         Ok((bench.path(&first), bench.path(&second)))
     });
     let lines = [&first, &second].map(|path| wait_writer(&bench, path, "touch"));
@@ -289,6 +296,7 @@ fn a_process_in_a_container_names_its_cgroup_and_the_container() {
             bench.path(name).display()
         );
         assert!(sh(&script).wait().unwrap().success());
+        wait_writer(&bench, &bench.path(name), "sh");
     }
     let line = wait_writer(&bench, &bench.path("plain"), "sh");
     let sh = writer(&line, "sh");
