@@ -4,7 +4,7 @@
 //! program a descriptor; the programs know how to get from an argument to an inode, not functions.
 
 /// Most functions that are hooked; each has a program of its own.
-pub const FUNCTION_SLOTS: usize = 17;
+pub const FUNCTION_SLOTS: usize = 18;
 /// Most inodes that one function changes: a rename changes two directories and what is renamed.
 pub const FUNCTION_TARGETS: usize = 3;
 
@@ -28,6 +28,8 @@ pub enum Reach {
     NewDirectory = 6,
     /// `struct renamedata *`: what is renamed.
     Renamed = 7,
+    /// `struct file *`: what is open, if somebody has it mapped for writing.
+    Mapped = 8,
 }
 
 /// One target: which argument, and how to get from it to an inode.

@@ -14,7 +14,7 @@ use sfd_common::{FUNCTION_SLOTS, FunctionDescriptor, Hook, Reach};
 
 use crate::{
     emit::mark_dirty,
-    kernel::{Address, Object, follow, offset, read},
+    kernel::{Address, Object, follow, mapped_flag, offset, read},
 };
 
 /// Set by the agent before loading.
@@ -41,7 +41,7 @@ macro_rules! slots {
 slots! {
     function_0 = 0, function_1 = 1, function_2 = 2, function_3 = 3, function_4 = 4, function_5 = 5, function_6 = 6,
     function_7 = 7, function_8 = 8, function_9 = 9, function_10 = 10, function_11 = 11, function_12 = 12,
-    function_13 = 13, function_14 = 14, function_15 = 15, function_16 = 16,
+    function_13 = 13, function_14 = 14, function_15 = 15, function_16 = 16, function_17 = 17,
 }
 
 #[inline(always)]
@@ -94,6 +94,9 @@ fn inode_of(argument: Address, reach: u8) -> Address {
         of_dentry(argument)
     } else if reach == Reach::File as u8 {
         through(offset!(file_inode))
+    } else if reach == Reach::Mapped as u8 {
+        let inode = through(offset!(file_inode));
+        if mapped_flag(inode) == 0 { 0 } else { inode }
     } else if reach == Reach::CreatedIn as u8 {
         if read::<u32>(argument, offset!(file_mode)).unwrap_or(0) & FMODE_CREATED == 0 {
             return 0;

@@ -88,9 +88,9 @@ impl Root {
                 tasks.look(id, &dirty);
             }
             // Where only the directory is reported, a name that was taken over by another object shows by its number.
-            let named = hints.names.get(&name);
-            let replaced = named.is_none() && self.is_replaced(id, &path.join(&name), *ino);
-            if let Some(dirty) = named.or(replaced.then_some(&any))
+            let hint = hints.names.get(&name);
+            let replaced = hint.is_none() && self.is_replaced(id, &path.join(&name), *ino);
+            if let Some(dirty) = hint.or(replaced.then_some(&any))
                 && !self.displace(id, dirty, tasks)
             {
                 tasks.look(id, dirty);

@@ -352,7 +352,9 @@ impl Root {
         let polls = self.later.due_polls(now);
         if !polls.is_empty() {
             let mut tasks = Tasks::default();
-            polls.into_iter().for_each(|id| tasks.check(id));
+            for id in polls {
+                tasks.check(id);
+            }
             self.work_off(tasks, watch)?;
             self.flush()?;
         }

@@ -22,18 +22,15 @@ use std::{
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use io_uring::{IoUring, opcode, squeue::Entry, types};
 use libc::c_long;
+use rustix::mount::MountPropagationFlags;
 
 fn main() -> Result<()> {
     let mut args: Vec<OsString> = std::env::args_os().skip(1).collect();
     if args.first().is_some_and(|first| first == "--mount-namespace") {
         // SAFETY: this process has one thread; the flag changes nothing but the namespace it is in.
-        ensure!(
-            unsafe { libc::unshare(libc::CLONE_NEWNS) } == 0,
-            "unshare: {}",
-            std::io::Error::last_os_error()
-        );
-        use rustix::mount::{MountPropagationFlags, mount_change};
-        mount_change("/", MountPropagationFlags::REC | MountPropagationFlags::PRIVATE)?;
+        let left = unsafe { libc::unshare(libc::CLONE_NEWNS) };
+        ensure!(left == 0, "unshare: {}", std::io::Error::last_os_error());
+        rustix::mount::mount_change("/", MountPropagationFlags::REC | MountPropagationFlags::PRIVATE)?;
         args.remove(0);
     }
     if args.first().is_some_and(|first| first == "--chroot") {
@@ -549,7 +546,7 @@ const OPERATIONS: &[Operation] = &[
     }),
     ("umount", "DIR", |a| done(call(libc::SYS_umount2, &[A::P(&a.path(0)?), A::N(0)]))),
     ("bind_mount", "FROM DIR", |a| {
-        let flags = A::N(libc::MS_BIND.cast_signed().into());
+        let flags = A::N(libc::MS_BIND.cast_signed());
         done(call(libc::SYS_mount, &[A::P(&a.path(0)?), A::P(&a.path(1)?), A::N(0), flags, A::N(0)]))
     }),
     // 32-bit system calls

@@ -46,6 +46,7 @@ const fn prepared(
     Operation { name, bound: PROMISE, before, act, after: nothing }
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "the shape of what others undo")]
 fn nothing(_: &Place) -> Result<()> {
     Ok(())
 }
@@ -114,9 +115,9 @@ pub(crate) const OPERATIONS: &[Operation] = &[
     plain("io_uring MKDIRAT", |p| p.ops(&["uring_mkdir", "made by uring"])),
     plain("io_uring LINKAT", |p| p.ops(&["uring_link", "file", "linked by uring"])),
     plain("io_uring SYMLINKAT", |p| p.ops(&["uring_symlink", "file", "symlinked by uring"])),
-    mapped("mmap, first store", |p| first_store(p)),
-    mapped("mmap, later store to a dirty page", |p| later_store(p, "open")),
-    mapped("mmap, store after close", |p| later_store(p, "closed")),
+    plain("mmap, first store", first_store),
+    plain("mmap, later store to a dirty page", |p| later_store(p, "open")),
+    plain("mmap, store after close", |p| later_store(p, "closed")),
     plain("rename", |p| p.ops(&["renameat2", "file", "moved"])),
     plain("rename over", |p| p.ops(&["renameat2", "file", "other"])),
     plain("rename, exchange", |p| p.ops(&["exchange", "file", "other"])),
@@ -208,10 +209,6 @@ fn in_chroot(place: &Place, args: &[&str]) -> Result<Done> {
 /// Where the kernel runs no 32-bit programs, there is nothing to see.
 fn compat(place: &Place, args: &[&str]) -> Result<Done> {
     if cfg!(target_arch = "x86_64") { place.ops(args) } else { Ok(Done::Refused) }
-}
-
-const fn mapped(name: &'static str, act: fn(&Place) -> Result<Done>) -> Operation {
-    plain(name, act)
 }
 
 /// A process that has mapped the file, and answers.

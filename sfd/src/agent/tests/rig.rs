@@ -30,6 +30,7 @@ use crate::fold::Block;
 pub(super) const NAME: &str = "tree";
 
 /// A root under test.
+#[expect(clippy::struct_excessive_bools, reason = "each is a way in which a test differs from the next")]
 pub(super) struct Rig {
     top: tempfile::TempDir,
     /// The watched directory.

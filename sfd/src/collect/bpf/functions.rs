@@ -103,6 +103,15 @@ pub(super) const FUNCTIONS: &[Function] = &[
         required: true,
         lost_without: "ranges copied in the kernel",
     },
+    Function {
+        // Through which every mapping of a file is made. On tmpfs, a page that was read first is stored into without
+        // any other hook.
+        names: &["vm_mmap_pgoff"],
+        op: Op::FolioDirty,
+        targets: &[("file", 0, Reach::Mapped)],
+        required: true,
+        lost_without: "stores through mmap on tmpfs by processes that end before they are seen",
+    },
 ];
 
 const _: () = assert!(FUNCTIONS.len() == FUNCTION_SLOTS);
@@ -156,8 +165,8 @@ fn describe(function: &Function, btf: &Btf<'_>) -> Option<FunctionDescriptor> {
     let parameters = btf.parameters(name(function, btf)?)?;
     let mut targets = [Target::NONE; FUNCTION_TARGETS];
     for (target, (structure, nth, reach)) in targets.iter_mut().zip(function.targets) {
-        let of_type = |(_, name): &(usize, &Option<&[u8]>)| *name == &Some(structure.as_bytes());
-        let (argument, _) = parameters.iter().enumerate().filter(of_type).nth(*nth)?;
+        let of_type = |(_, name): &(usize, Option<&[u8]>)| *name == Some(structure.as_bytes());
+        let (argument, _) = parameters.iter().copied().enumerate().filter(of_type).nth(*nth)?;
         *target = Target { argument: u8::try_from(argument).ok()?, reach: *reach as u8 };
     }
     Some(FunctionDescriptor { op: function.op as u16, targets })
