@@ -20,5 +20,5 @@ pub use record::{
     AT_FDCWD, Body, COMM_LEN, DecodeError, EXEC_ARGS_MAX, EXEC_NAME_MAX, HEADER_LEN, Kind, PATH_MAX,
     RECORD_LEN_MAX, Record, RecordHeader, decode, flag,
 };
-pub use shared::{DropReason, Hook, InodeKey, Mark, STREAMS, Stream, WatchedValue, map};
+pub use shared::{DropReason, Hook, InodeKey, Mark, STREAMS, Stream, WatchedValue, device_bit, map};
 pub use syscall::{SYSCALL_SLOTS, Shape, SyscallDescriptor, bit};

@@ -4,6 +4,8 @@
 pub mod map {
     /// Hash: [`super::InodeKey`] to [`super::WatchedValue`].
     pub const WATCHED: &str = "WATCHED";
+    /// Array of one: bits of the devices of watched inodes ([`super::device_bit`]).
+    pub const DEVICES: &str = "DEVICES";
     /// Hash: process id (tgid) whose changes are not reported.
     pub const EXCLUDED: &str = "EXCLUDED";
     /// Array: [`crate::SyscallDescriptor`] by system call number.
@@ -36,6 +38,13 @@ pub struct InodeKey {
     pub dev: u32,
     /// Zero: hash maps compare all bytes of a key.
     pub padding: u32,
+}
+
+/// The bit of a device in the map of watched devices. Several may share one: a bit says "perhaps", none says "no".
+#[must_use]
+pub const fn device_bit(dev: u32) -> u64 {
+    // Minor numbers of anonymous devices and of loop devices count up, so neighbours get different bits.
+    1 << (dev & 63)
 }
 
 impl InodeKey {
@@ -169,8 +178,6 @@ pub enum Hook {
     ChangeTime = 0x800b,
     /// `tp_btf/inode_set_ctime_to_ts`: a change time was set, on all others, and where two inodes get the same one.
     ChangeTimeCopied = 0x800c,
-    /// `tp_btf/ctime_xchg_skip`: a change time was to be set and is that already.
-    ChangeTimeSame = 0x800d,
     /// `tp_btf/iomap_iter`: contents written through iomap (xfs; O_DIRECT on ext4 and btrfs), since 5.15.
     Iomap = 0x800e,
     /// `tp_btf/mm_filemap_map_pages`: pages of a file that somebody may write through a mapping were mapped.

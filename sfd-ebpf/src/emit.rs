@@ -16,7 +16,7 @@ use aya_ebpf::{
 use sfd_common::{COMM_LEN, DropReason, HEADER_LEN, Kind, Mark, RecordHeader, Stream, WatchedValue, flag};
 
 use crate::{
-    filter::{count_drop, excluded},
+    filter::{self, count_drop, excluded},
     kernel::{self, Address, Object, follow, offset, read},
     maps::{FILES, PROCESSES, SCRATCH, SCRATCH_LEN, SEQUENCES, Scratch, WATCHED},
 };
@@ -146,6 +146,9 @@ pub(crate) fn send(what: &What, task: Address) -> bool {
 /// The mark is set only after the record is in the ring: when the ring is full the next change tries again.
 #[inline(always)]
 pub(crate) fn mark_dirty(object: Object, inode: Address, op: u16, hook: u16, flags: u32) {
+    if !filter::on_watched_device(object) {
+        return;
+    }
     let Some(value) = WATCHED.get_ptr_mut(object.key()) else { return };
     // SAFETY: a live map value; the agent replaces whole values, so a lost store only repeats a record.
     let (dirty, every) = unsafe { (core::ptr::read_volatile(&raw const (*value).dirty), (*value).flags) };

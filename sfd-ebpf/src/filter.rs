@@ -1,10 +1,10 @@
 //! What is let through: not SFD's own changes, and only watched inodes.
 
-use sfd_common::DropReason;
+use sfd_common::{DropReason, device_bit};
 
 use crate::{
     kernel::{Object, current_tgid},
-    maps::{DROPS, EXCLUDED, WATCHED},
+    maps::{DEVICES, DROPS, EXCLUDED, WATCHED},
 };
 
 /// Whether the running process is one whose changes are not reported.
@@ -17,6 +17,12 @@ pub(crate) fn excluded() -> bool {
 #[inline(always)]
 pub(crate) fn watched(object: Object) -> bool {
     WATCHED.get_ptr(object.key()).is_some()
+}
+
+/// Whether anything on an inode's device may be watched.
+#[inline(always)]
+pub(crate) fn on_watched_device(object: Object) -> bool {
+    DEVICES.get(0).is_some_and(|bits| bits & device_bit(object.dev) != 0)
 }
 
 /// Counts a loss.

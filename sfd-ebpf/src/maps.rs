@@ -12,6 +12,11 @@ use sfd_common::{DropReason, InodeKey, STREAMS, SYSCALL_SLOTS, SyscallDescriptor
 pub(crate) static WATCHED: HashMap<InodeKey, WatchedValue> =
     HashMap::with_max_entries(1 << 20, BPF_F_NO_PREALLOC);
 
+/// Which devices have anything that is watched, as bits: most changes on a host are none of ours, and this look-up costs a
+/// fifth of one in a hash map.
+#[map]
+pub(crate) static DEVICES: Array<u64> = Array::with_max_entries(1, 0);
+
 /// Process ids whose changes are SFD's own.
 #[map]
 pub(crate) static EXCLUDED: HashMap<u32, u8> = HashMap::with_max_entries(64, 0);

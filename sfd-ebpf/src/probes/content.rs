@@ -65,13 +65,6 @@ pub(crate) fn change_time_copied(ctx: BtfTracePointContext) -> i32 {
     0
 }
 
-/// `ctime_xchg_skip(inode, ctime)`: the same when the time is already that: a second change within one clock tick.
-#[btf_tracepoint(function = "ctime_xchg_skip")]
-pub(crate) fn change_time_same(ctx: BtfTracePointContext) -> i32 {
-    report(ctx.arg(0), Op::Changed, Hook::ChangeTimeSame);
-    0
-}
-
 /// `mm_filemap_map_pages(mapping, start, end)`: on file systems that keep no account of dirty pages (tmpfs), a page that
 /// was mapped for reading can be stored into without any further fault. So whoever maps pages of a file that may be
 /// written is taken for a writer. In the kernel since 6.12.

@@ -42,6 +42,9 @@ impl Root {
         // Where only the directory itself is reported, whoever changed names in it is one of those.
         let names_changed = hints.whole.has(Op::Changed) || hints.whole.is_of_a_name();
         let unnamed = if names_changed { hints.whole.clone() } else { any.unnamed() };
+        // Before the metadata is read, which makes the kernel give the next change a time of its own, and that before the
+        // listing: so what comes after the listing is reported.
+        self.rearm(believed, watch);
         let here = match self.view.meta(&path) {
             Ok(meta) => meta.file_type == FileType::Directory && self.view.id(&path, &meta) == believed,
             Err(_) => false,
@@ -52,8 +55,6 @@ impl Root {
             tasks.astray.push((dir, path, hints));
             return;
         }
-        // What comes after the listing is reported.
-        self.rearm(believed, watch);
         let entries = match self.view.list(&path) {
             Ok(entries) => entries,
             Err(error) => {

@@ -2,7 +2,7 @@
 
 use aya::{
     Ebpf, EbpfLoader, Pod,
-    maps::{HashMap, MapData, PerCpuArray, RingBuf},
+    maps::{Array, HashMap, MapData, PerCpuArray, RingBuf},
     programs::BtfTracePoint,
 };
 use sfd_common::{
@@ -51,6 +51,7 @@ pub(super) struct Loaded {
     pub(super) files: RingBuf<MapData>,
     pub(super) processes: RingBuf<MapData>,
     pub(super) watched: HashMap<MapData, Key, Value>,
+    pub(super) devices: Array<MapData, u64>,
     pub(super) excluded: HashMap<MapData, u32, u8>,
     pub(super) drops: PerCpuArray<MapData, u64>,
     pub(super) sequences: PerCpuArray<MapData, u64>,
@@ -194,6 +195,7 @@ pub(super) fn load(config: &CollectConfig) -> Result<Loaded, CollectError> {
         files: take(&mut ebpf, map::FILES)?,
         processes: take(&mut ebpf, map::PROCESSES)?,
         watched: take(&mut ebpf, map::WATCHED)?,
+        devices: take(&mut ebpf, map::DEVICES)?,
         excluded: take(&mut ebpf, map::EXCLUDED)?,
         drops: take(&mut ebpf, map::DROPS)?,
         sequences: take(&mut ebpf, map::SEQUENCES)?,

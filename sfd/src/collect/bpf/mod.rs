@@ -80,6 +80,7 @@ pub(super) fn start(config: &CollectConfig) -> Result<Collector, CollectError> {
         mut files,
         mut processes,
         watched,
+        devices,
         excluded,
         drops,
         sequences,
@@ -88,7 +89,7 @@ pub(super) fn start(config: &CollectConfig) -> Result<Collector, CollectError> {
         name_hooks,
     } = load::load(config)?;
     let counters = Arc::new(Counters::default());
-    let mut watcher = WatchedMap::new(watched, Arc::clone(&counters));
+    let mut watcher = WatchedMap::new(watched, devices, Arc::clone(&counters));
     let hooks = match &config.state_dir {
         Some(dir) => test_hooks(dir, hooks, &mut watcher, &mut files, &mut processes, &drops),
         None => hooks.into_iter().map(|(_, status)| status).collect(),
@@ -138,9 +139,9 @@ pub(super) fn probe(state_dir: &Path) -> Result<Vec<HookStatus>, CollectError> {
         process_ring_bytes: 1 << 20,
         ..CollectConfig::default()
     };
-    let Loaded { ebpf, mut files, mut processes, watched, drops, log: _log, hooks, .. } =
+    let Loaded { ebpf, mut files, mut processes, watched, devices, drops, log: _log, hooks, .. } =
         load::load(&config)?;
-    let mut watcher = WatchedMap::new(watched, Arc::new(Counters::default()));
+    let mut watcher = WatchedMap::new(watched, devices, Arc::new(Counters::default()));
     let hooks = test_hooks(state_dir, hooks, &mut watcher, &mut files, &mut processes, &drops);
     detach::detach(ebpf);
     Ok(hooks)

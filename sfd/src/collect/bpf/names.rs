@@ -42,12 +42,6 @@ const CHANGE_TIME_PROGRAMS: &[Program] = &[
         hook: Hook::ChangeTimeCopied,
         lost_without: "the same on file systems without multigrain time stamps, and some names on tmpfs",
     },
-    Program {
-        function: "change_time_same",
-        tracepoints: &["ctime_xchg_skip"],
-        hook: Hook::ChangeTimeSame,
-        lost_without: "a second change within one clock tick, if it was reported and looked at in between",
-    },
 ];
 
 const URING_PROGRAMS: &[Program] = &[

@@ -2,8 +2,8 @@
 
 use std::{path::Path, sync::Arc};
 
-use aya::maps::{HashMap, MapData};
-use sfd_common::{InodeKey, WatchedValue};
+use aya::maps::{Array, HashMap, MapData};
+use sfd_common::{InodeKey, WatchedValue, device_bit};
 
 use super::load::{Key, Value};
 use crate::collect::{Counters, InodeId, LossReason, Watch};
@@ -29,17 +29,40 @@ const EXIST: u64 = 2;
 /// time it sees is less than a tick (10 ms at most) old, which is when the object has to be looked at once more.
 pub(super) struct WatchedMap {
     map: HashMap<MapData, Key, Value>,
+    /// Bits of the devices that something was ever watched on, and the same as the kernel side has it.
+    devices: u64,
+    device_map: Array<MapData, u64>,
     counters: Arc<Counters>,
 }
 
 impl WatchedMap {
-    pub(super) fn new(map: HashMap<MapData, Key, Value>, counters: Arc<Counters>) -> Self {
-        Self { map, counters }
+    pub(super) fn new(
+        map: HashMap<MapData, Key, Value>,
+        device_map: Array<MapData, u64>,
+        counters: Arc<Counters>,
+    ) -> Self {
+        Self { map, devices: 0, device_map, counters }
+    }
+
+    /// Lets changes on a device through. Before the object is watched, so that none is missed; `false` when that failed.
+    fn let_through(&mut self, dev: u32) -> bool {
+        let devices = self.devices | device_bit(dev);
+        if devices == self.devices {
+            return true;
+        }
+        let done = self.device_map.set(0, devices, 0).is_ok();
+        if done {
+            self.devices = devices;
+        }
+        done
     }
 
     /// Watches an object so that every hook reports it, or stops: for the self-test. `false` when it could not.
     pub(super) fn watch_every(&mut self, id: InodeId, on: bool) -> bool {
         const EVERY: Value = Value(WatchedValue { flags: WatchedValue::EVERY, ..WatchedValue::CLEAN });
+        if on && !self.let_through(id.dev) {
+            return false;
+        }
         if on { self.map.insert(key(id), EVERY, 0).is_ok() } else { self.map.remove(&key(id)).is_ok() }
     }
 }
@@ -52,6 +75,10 @@ const CLEAN: Value = Value(WatchedValue::CLEAN);
 
 impl Watch for WatchedMap {
     fn watch(&mut self, id: InodeId, _: &Path, _: bool) -> Result<(), LossReason> {
+        if !self.let_through(id.dev) {
+            self.counters.lost(LossReason::WatchedFull, 1);
+            return Err(LossReason::WatchedFull);
+        }
         match self.map.insert(key(id), CLEAN, NO_EXIST) {
             Ok(()) => {
                 self.counters.watch();
