@@ -93,6 +93,9 @@ fn walk(
     let parent = row.id;
     // Watch, then list: what is created after the listing is reported.
     let unwatched = watch.watch(inode_of(row), dir, true).is_err().then_some(inode_of(row));
+    // And look at it in between, so that the kernel gives the next change a time of its own. Whether it is there, the
+    // listing tells.
+    let _ = view.meta(dir);
     let entries = match view.list(dir) {
         Ok(entries) => entries,
         Err(error) => {

@@ -22,7 +22,7 @@ pub(super) mod cgroup;
 pub(super) mod proc;
 
 use smol_str::SmolStr;
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, OnceLock};
 
 use super::who::{Origin, Parent};
@@ -31,6 +31,8 @@ use crate::artifact::redact::Redactor;
 
 /// Most processes remembered, ended ones included: more than hosts have. With arguments a full table has about 20 MiB.
 pub(super) const PROCESSES_MAX: usize = 16_384;
+/// Most processes that are known to be gone: more than write anything while they are.
+const GONE_MAX: usize = 1024;
 /// How long an ended process is remembered, nanoseconds: far longer than a record waits in a ring.
 pub(super) const KEEP_ENDED_NS: u64 = 5_000_000_000;
 /// Most parents of a process: a shell in a terminal in a desktop session has a dozen.
@@ -159,6 +161,8 @@ pub(super) struct Processes {
     known: HashMap<Key, Process>,
     /// Start time of the live process of each number.
     live: HashMap<u32, u64>,
+    /// Processes that `/proc` knows nothing of, so that it is asked once for each. Emptied when full.
+    gone: HashSet<Key>,
     /// When, and who, first to last.
     ended: VecDeque<(u64, Key)>,
     cgroups: cgroup::Paths,
@@ -173,6 +177,7 @@ impl Processes {
         Self {
             known: HashMap::new(),
             live: HashMap::new(),
+            gone: HashSet::new(),
             ended: VecDeque::new(),
             cgroups: cgroup::Paths::default(),
             redactor,
@@ -285,10 +290,17 @@ impl Processes {
 
     fn origin(&mut self, seen: &Sighting, source: &mut impl Source) -> Arc<Origin> {
         let mut key = self.key_of(seen);
-        if !self.known.contains_key(&key) {
+        if !self.known.contains_key(&key) && !self.gone.contains(&key) {
             // Not while it is unsure who has the number now: `learn` is told the start time to expect.
             self.learn(seen.pid, source, seen.start_ns);
             key = self.key_of(seen);
+            // Without room nobody is remembered, gone or not.
+            if !self.known.contains_key(&key) && self.has_room() {
+                if self.gone.len() >= GONE_MAX {
+                    self.gone.clear();
+                }
+                self.gone.insert(key);
+            }
         }
         let cgroup_path = self.cgroups.get(seen.cgroup, |id| source.cgroup_path(id, seen.pid));
         let Some(process) = self.known.get_mut(&key) else {
