@@ -58,10 +58,20 @@ const SUITES: &[Suite] = &[
         name_hooks: AUTO,
     },
     Suite { name: "modules", target: "ebpf", args: &["--include-ignored", "modules::"], name_hooks: AUTO },
-    Suite { name: "matrix", target: "matrix", args: &["--nocapture"], name_hooks: AUTO },
+    Suite { name: "matrix", target: "matrix", args: &["--nocapture", "every_change"], name_hooks: AUTO },
     // The rungs that the kernel has beside its best one. A kernel that refuses one fails here, and says why.
-    Suite { name: "fentry", target: "matrix", args: &["--nocapture"], name_hooks: "function" },
-    Suite { name: "syscalls", target: "matrix", args: &["--nocapture"], name_hooks: "syscall" },
+    Suite {
+        name: "fentry",
+        target: "matrix",
+        args: &["--nocapture", "every_change"],
+        name_hooks: "function",
+    },
+    Suite {
+        name: "syscalls",
+        target: "matrix",
+        args: &["--nocapture", "every_change"],
+        name_hooks: "syscall",
+    },
     // After each kill the kernel takes a hundred hooks down one after the other: minutes on an emulated machine.
     Suite { name: "live", target: "live", args: &["--skip=kill_9"], name_hooks: AUTO },
 ];
