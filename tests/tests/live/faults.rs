@@ -54,6 +54,15 @@ fn is_doubtful(raw: &RawBrick) -> bool {
     raw.body.chunks_exact(4).any(|pixel| pixel[3] == 255 && pixel[2] & UNVERIFIED != 0)
 }
 
+/// The loss was noticed. What did get through may be enough to make the brick true before that.
+fn rescans(daemon: &Daemon) {
+    wait_for("a rescan", RESCAN, || {
+        let status = daemon.glance()?;
+        ensure!(status["roots"][0]["rescans"].as_u64() > Some(0), "{status}");
+        Ok(())
+    });
+}
+
 /// The fault is over: the brick is true and verified within the bound, in the status as in the picture.
 fn heals(bench: &Bench, daemon: &Daemon, what: &str) {
     let ended = Instant::now();
@@ -111,6 +120,7 @@ fn a_ring_of_4_kib_loses_events_and_the_rescan_finds_what_they_told() {
     for round in 0..4 {
         churn(&bench, round, 2000);
     }
+    rescans(&daemon);
     heals(&bench, &daemon, "a flood through a 4 KiB ring");
     assert!(doubt.was_seen(), "the picture said that it was not verified");
     let status = daemon.status().unwrap();
@@ -135,12 +145,7 @@ fn a_daemon_that_stands_still_for_10_s_under_load_catches_up() {
         round += 1;
     }
     daemon.signal(Signal::CONT);
-    // What was in the ring may be enough to make the brick true before the loss is even noticed.
-    wait_for("the rescan", RESCAN, || {
-        let status = daemon.glance()?;
-        ensure!(status["roots"][0]["rescans"].as_u64() > Some(0), "{status}");
-        Ok(())
-    });
+    rescans(&daemon);
     heals(&bench, &daemon, &format!("{round} rounds of changes while nobody read the ring"));
     assert!(doubt.was_seen());
     assert!(lost(&daemon.status().unwrap(), "file_ring_full") > 0);
