@@ -22,10 +22,10 @@ pub mod map {
     pub const OFFSETS: &str = "OFFSETS";
     /// Global: bytes waiting in the file ring above which the reader is woken (`u64`).
     pub const FILES_WAKE_BYTES: &str = "FILES_WAKE_BYTES";
-    /// Global: [`crate::FunctionDescriptor`] for each slot of the fentry rung.
-    pub const FUNCTIONS: &str = "FUNCTIONS";
     /// Global: the same for the process ring (`u64`).
     pub const PROCESSES_WAKE_BYTES: &str = "PROCESSES_WAKE_BYTES";
+    /// Global: [`crate::FunctionDescriptor`] for each slot of the fentry rung.
+    pub const FUNCTIONS: &str = "FUNCTIONS";
 }
 
 /// Key of the map of watched inodes: the kernel's identity of an inode.
@@ -182,7 +182,7 @@ pub enum Hook {
     Iomap = 0x800e,
     /// `tp_btf/mm_filemap_map_pages`: pages of a file that somebody may write through a mapping were mapped.
     MapPages = 0x800f,
-    /// The first of the functions of the fentry rung; the others follow in the order of `fentry.rs` of the agent.
+    /// The first of the functions of the fentry rung; the others follow in the order of `functions.rs` of the agent.
     FirstFunction = 0x8100,
 }
 
