@@ -18,6 +18,7 @@ mod compare;
 mod control;
 mod describe;
 mod draft;
+mod lanes;
 mod latecomers;
 mod later;
 mod mapped;
@@ -46,6 +47,7 @@ use tracing::{error, info, warn};
 
 pub use clock::now_ns;
 pub use control::Request;
+pub use lanes::{Lane, Lanes};
 pub use setup::{AgentConfig, Prepared, disk_view, merge_roots};
 pub use state_dir::{StateDir, brick_names};
 pub use status::{Latency, RootStatus, Shared};
@@ -114,6 +116,9 @@ pub enum AgentError {
     /// The tree does not fit a brick.
     #[error("layout: {0}")]
     Layout(String),
+    /// The threads that read files cannot be started.
+    #[error("a thread cannot be started: {0}")]
+    Thread(io::Error),
     /// More artifacts than a catalog can number.
     #[error("more than 4 294 967 295 artifacts")]
     TooMany,

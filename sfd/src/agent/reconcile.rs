@@ -189,7 +189,7 @@ impl Root {
                 self.remove(id, &dirty, &mut tasks, watch)?;
             } else if let Some((id, (dirty, trust))) = tasks.looks.pop_first() {
                 if trust == Trust::Stat || !self.is_held(id, &dirty) {
-                    self.look_at(id, &dirty, trust, &mut tasks, watch);
+                    self.look_at(id, &dirty, trust, None, &mut tasks, watch);
                 }
             } else {
                 break;

@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use tracing::{debug, info, warn};
 
 use super::draft::Draft;
+use super::lanes::{Lane, Lanes};
 use super::latecomers::Latecomers;
 use super::later::Later;
 use super::reconcile::Tasks;
@@ -94,6 +95,8 @@ pub(super) struct Opening<'a> {
     pub(super) view: Box<dyn View>,
     /// What turns paths into artifacts.
     pub(super) looker: Looker,
+    /// Makes more of both, for threads that read ahead during the baseline.
+    pub(super) lane: Option<&'a dyn Fn() -> Result<Lane, AgentError>>,
     /// Set when the daemon is told to stop: long work is then broken off.
     pub(super) stop: Arc<AtomicBool>,
     /// Files that the daemon itself writes to and that may be in the root: its output. Nobody reports those.
@@ -111,6 +114,8 @@ pub(super) struct Root {
     pub(super) brick: LiveBrick,
     pub(super) draft: Draft,
     pub(super) scan: Option<Scan>,
+    /// During the first scan of a tree: threads that read ahead of it.
+    pub(super) ahead: Option<Lanes<ArtifactId>>,
     pub(super) pace: Pace,
     /// Objects whose changes nobody reports; they are compared every few seconds.
     pub(super) unwatched: HashSet<InodeId>,
@@ -152,7 +157,7 @@ impl Root {
         watch: &mut dyn Watch,
         progress: &dyn Fn(u64),
     ) -> Result<Self, AgentError> {
-        let Opening { bricks, name, path, kind, mut view, mut looker, stop, own } = opening;
+        let Opening { bricks, name, path, kind, mut view, mut looker, lane, stop, own } = opening;
         match LiveBrick::open(bricks, name) {
             Ok((brick, rows, recovery)) => {
                 // The brick has marked what it lost: no reason but a loss or a restart lets a look trust what was
@@ -197,8 +202,13 @@ impl Root {
             .map_err(AgentError::Brick)?;
         let inventory =
             Inventory::from_rows(path, rows).map_err(|error| AgentError::Catalog(error.to_string()))?;
-        looker.set_cap(layout.cap());
+        let cap = layout.cap();
+        looker.set_cap(cap);
         let mut root = Self::assemble(name, kind, inventory, view, looker, layout, brick, stop, own);
+        root.ahead = lane.and_then(|lane| {
+            let capped = || lane().map(|(view, mut looker)| (view, { looker.set_cap(cap); looker }));
+            Lanes::start(capped).inspect_err(|error| warn!(%error, "reading with one thread")).ok()
+        });
         root.unwatched = unwatched;
         root.unlisted = unlisted;
         root.start_scan(true);
@@ -245,6 +255,7 @@ impl Root {
             brick,
             draft: Draft::default(),
             scan: None,
+            ahead: None,
             pace: Pace::default(),
             unwatched: HashSet::new(),
             own,

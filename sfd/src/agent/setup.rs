@@ -8,6 +8,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use super::lanes::Lane;
 use super::resolve::Ancestors;
 use super::root::{Opening, Root};
 use super::state_dir::{StateDir, brick_names};
@@ -147,12 +148,23 @@ pub(super) fn prepare(config: &AgentConfig, stop: &Arc<AtomicBool>) -> Result<Pr
         let own = own.clone();
         let (exclude, state) = (config.exclude.clone(), state.path().to_path_buf());
         let open: Opener = Box::new(move |watch, progress| {
-            let looker = Looker::new(LookOptions::default(), redactor.clone());
-            let view = view_of(kind, &root, &exclude, &state)?;
-            let stop = Arc::clone(&stop);
-            let own = own.clone();
-            let opening =
-                Opening { bricks: &bricks, name: &name, path: &root, kind, view, looker, stop, own };
+            let lane = || -> Result<Lane, AgentError> {
+                let view = view_of(kind, &root, &exclude, &state)?;
+                Ok((view, Looker::new(LookOptions::default(), redactor.clone())))
+            };
+            let (view, looker) = lane()?;
+            let opening = Opening {
+                bricks: &bricks,
+                name: &name,
+                path: &root,
+                kind,
+                view,
+                looker,
+                // What is read of `/proc` is small, and its view remembers what it has listed.
+                lane: (kind == RootKind::Tree).then_some(&lane),
+                stop: Arc::clone(&stop),
+                own: own.clone(),
+            };
             Root::open(opening, watch, progress)
         });
         openers.push((path.clone(), kind, open));

@@ -119,6 +119,7 @@ impl Rig {
             kind: RootKind::Tree,
             view: Box::new(view),
             looker,
+            lane: None,
             stop: Arc::clone(&self.stop),
             own: self.own.clone(),
         };

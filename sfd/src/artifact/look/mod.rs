@@ -116,6 +116,13 @@ pub struct Glance {
     pub at_ns: i64,
 }
 
+impl Glance {
+    /// Whether an earlier look saw all there is: it was a good one, and nothing has changed since.
+    pub fn proves(&self, artifact: &Artifact) -> bool {
+        artifact.settled && artifact.unverified.is_none() && same(&artifact.meta, &self.meta)
+    }
+}
+
 impl Looker {
     /// A looker. A cap outside `K_MIN..=K_CAP` is moved to the nearer end.
     pub fn new(mut options: LookOptions, redactor: Redactor) -> Self {
