@@ -74,7 +74,9 @@ impl Root {
         let trust = if never_read(&row) { Trust::Read } else { trust };
         self.expect_silence(id, inode, &row.meta, dirty);
         let look = match (ready, &glance) {
-            (Some(Look::Changed(artifact)), Some(glance)) if artifact.id == inode && glance.proves(&artifact) => {
+            (Some(Look::Changed(artifact)), Some(glance))
+                if artifact.id == inode && glance.proves(&artifact) =>
+            {
                 self.counters.looks += 1;
                 Look::Changed(artifact)
             }

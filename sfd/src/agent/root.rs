@@ -206,7 +206,14 @@ impl Root {
         looker.set_cap(cap);
         let mut root = Self::assemble(name, kind, inventory, view, looker, layout, brick, stop, own);
         root.ahead = lane.and_then(|lane| {
-            let capped = || lane().map(|(view, mut looker)| (view, { looker.set_cap(cap); looker }));
+            let capped = || {
+                lane().map(|(view, mut looker)| {
+                    (view, {
+                        looker.set_cap(cap);
+                        looker
+                    })
+                })
+            };
             Lanes::start(capped).inspect_err(|error| warn!(%error, "reading with one thread")).ok()
         });
         root.unwatched = unwatched;

@@ -99,9 +99,10 @@ pub(super) fn run(args: &FoldArgs, out: Out) -> Result<Exit, CliError> {
             Some(Look::Gone | Look::Unchanged { .. }) => {
                 (Row { unverified: Some("gone before it was read".into()), ..row }, bytes::Bytes::new())
             }
-            None => {
-                (Row { unverified: Some("reading it has failed; this is a bug".into()), ..row }, bytes::Bytes::new())
-            }
+            None => (
+                Row { unverified: Some("reading it has failed; this is a bug".into()), ..row },
+                bytes::Bytes::new(),
+            ),
         };
         unverified += u64::from(row.unverified.is_some());
         redacted += u64::from(row.redacted);
