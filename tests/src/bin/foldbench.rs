@@ -17,6 +17,10 @@ use sfd_tests::bricks::{Random, file, root};
 const CONTENT: usize = 64 << 20;
 /// Sizes of files, in turn; the mean is that of /etc and /usr/share, some KiB.
 const SIZES: [usize; 6] = [300, 1500, 4096, 700, 16_000, 2500];
+/// Sizes of the files of `refold`, so that 100 000 of them fit a curve of order 14 with none cut down to a digest.
+const SMALL: [usize; 5] = [300, 700, 1000, 200, 60];
+/// Size of those that are folded anew.
+const REFOLDED: usize = 4096;
 /// Turns of the three; the median of each is printed.
 const TURNS: usize = 9;
 /// One-file commits that are timed; the median is printed.
@@ -93,16 +97,16 @@ fn fold() {
     let source = vec![2_u8; 4 * bytes];
 
     let mut times: [Vec<f64>; 3] = Default::default();
-    let mut timed = |what: usize, since: Instant| times[what].push(since.elapsed().as_secs_f64());
+    let mut note = |what: usize, since: Instant| times[what].push(since.elapsed().as_secs_f64());
     for _ in 0..TURNS {
         let started = Instant::now();
         apply(&plan, &mut body, order).unwrap();
-        timed(0, started);
+        note(0, started);
 
         let started = Instant::now();
         // As much as the fold writes for contents: four bytes for each.
         body[..source.len()].copy_from_slice(&source);
-        timed(1, started);
+        note(1, started);
         std::hint::black_box(&body);
 
         let started = Instant::now();
@@ -114,7 +118,7 @@ fn fold() {
                 body[at..at + 4].copy_from_slice(&[byte, paint.kind, paint.flags, 255]);
             }
         }
-        timed(2, started);
+        note(2, started);
         std::hint::black_box(&body);
     }
     let [folded, copied, by_pixel] = times.map(|mut times| {
@@ -126,8 +130,9 @@ fn fold() {
 
 fn refold(dir: &Path, files: usize) {
     let content = contents(8 << 20);
-    let mut sizes: Vec<usize> =
-        SIZES.iter().copied().filter(|size| *size <= 4096).cycle().take(files).collect();
+    let sizes: Vec<usize> = (0..files)
+        .map(|at| if at % (files / REFOLDS) == 0 { REFOLDED } else { SMALL[at % SMALL.len()] })
+        .collect();
     let (order, rows) = layout(sizes.into_iter(), &content);
     let whole = plan(&rows);
     let all: Vec<Row> = rows.iter().map(|(row, _)| row.clone()).collect();
@@ -138,11 +143,8 @@ fn refold(dir: &Path, files: usize) {
 
     let wal = dir.join("b.catalog.sqlite-wal");
     let wal_len = || std::fs::metadata(&wal).map_or(0, |meta| meta.len());
-    let subjects = rows
-        .iter()
-        .filter(|(row, bytes)| row.parent.is_some() && bytes.len() == 4096)
-        .step_by(files / 6 / REFOLDS)
-        .take(REFOLDS);
+    let subjects =
+        rows.iter().filter(|(row, bytes)| row.parent.is_some() && bytes.len() == REFOLDED).take(REFOLDS);
     let (mut times, mut cells, mut region, mut catalog) = (Vec::new(), 0, 0, 0);
     for (row, bytes) in subjects {
         let new: Bytes = bytes.iter().map(|byte| !byte).collect();
