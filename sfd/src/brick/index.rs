@@ -13,8 +13,9 @@ use crate::artifact::{Meta, Semantics};
 use crate::fold::Block;
 use crate::fold::merkle::{Hash, Merkle, empty_hash, leaf_count};
 
-/// Level of compression: the index is small beside the body, and this is where zstd's curve flattens.
-const ZSTD_LEVEL: i32 = 9;
+/// Level of compression. The index of /usr (139 000 artifacts, 85 MB) is 10.2 MB at level 1 and 10.1 MB at 9, which takes seven
+/// times as long: most of it is hashes.
+const ZSTD_LEVEL: i32 = 1;
 /// No index is larger: ten million artifacts of 400 bytes. Bounds what a hostile footer can make us allocate.
 const RAW_LEN_MAX: u64 = 4 << 30;
 

@@ -8,6 +8,7 @@
 //! [`head_wanted`] bytes.
 
 use std::borrow::Cow;
+use std::cell::OnceCell;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -168,6 +169,8 @@ pub struct ArtifactInput<'a> {
     pub boundary: Option<&'static str>,
     /// The contents could not be read.
     pub unread: bool,
+    /// The head as text, once a rule has asked: nearly every one does. Begins empty.
+    pub decoded: OnceCell<Option<&'a str>>,
 }
 
 impl ArtifactInput<'_> {
@@ -189,7 +192,7 @@ impl ArtifactInput<'_> {
 
     /// The head as text, when it is text. A character cut in two at the end of the head is left out.
     fn text(&self) -> Option<&str> {
-        text::of(self.head, self.whole)
+        *self.decoded.get_or_init(|| text::of(self.head, self.whole))
     }
 }
 

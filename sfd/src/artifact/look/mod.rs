@@ -1,5 +1,6 @@
 //! Looks at one path: stat, and only where that leaves a doubt, read and hash.
 
+use std::cell::OnceCell;
 use std::io;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -349,6 +350,7 @@ impl Looker {
             process,
             boundary,
             unread: contents.unread,
+            decoded: OnceCell::new(),
         });
         Artifact {
             path: path.to_path_buf(),
