@@ -31,6 +31,7 @@ mod setup;
 mod state_dir;
 mod status;
 mod survey;
+mod versions;
 mod worker;
 
 use std::future::Future;
@@ -50,6 +51,7 @@ pub use setup::{AgentConfig, Prepared, disk_view, merge_roots};
 pub use state_dir::{StateDir, brick_names};
 pub use status::{Latency, RootStatus, Shared};
 pub use survey::{Survey, row_of, survey};
+pub use versions::VersionConfig;
 
 use crate::batch::Batcher;
 use crate::brick::BrickError;

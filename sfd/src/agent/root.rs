@@ -21,6 +21,7 @@ use super::later::Later;
 use super::reconcile::Tasks;
 use super::scan::{Pace, Scan};
 use super::survey::{Survey, survey};
+use super::versions::VersionConfig;
 use super::{AgentError, RootKind};
 use crate::artifact::inventory::Inventory;
 use crate::artifact::look::Looker;
@@ -98,6 +99,8 @@ pub(super) struct Opening<'a> {
     pub(super) stop: Arc<AtomicBool>,
     /// Files that the daemon itself writes to and that may be in the root: its output. Nobody reports those.
     pub(super) own: Vec<InodeId>,
+    /// How much of earlier contents is kept.
+    pub(super) versions: VersionConfig,
 }
 
 /// One watched root.
@@ -130,6 +133,8 @@ pub(super) struct Root {
     pub(super) polls: bool,
     /// Most lines of history.
     pub(super) history_max: u64,
+    /// How much of earlier contents is kept.
+    pub(super) versions: VersionConfig,
     stop: Arc<AtomicBool>,
     /// Change-to-brick times of the changes committed, in nanoseconds, the last ones.
     latencies_ns: Vec<u64>,
@@ -152,7 +157,7 @@ impl Root {
         watch: &mut dyn Watch,
         progress: &dyn Fn(u64),
     ) -> Result<Self, AgentError> {
-        let Opening { bricks, name, path, kind, mut view, mut looker, stop, own } = opening;
+        let Opening { bricks, name, path, kind, mut view, mut looker, stop, own, versions } = opening;
         match LiveBrick::open(bricks, name) {
             Ok((brick, rows, recovery)) => {
                 // The brick has marked what it lost: no reason but a loss or a restart lets a look trust what was
@@ -172,6 +177,7 @@ impl Root {
                         info!(root = %path.display(), artifacts = inventory.len(), "brick of an earlier run opened");
                         let mut root =
                             Self::assemble(name, kind, inventory, view, looker, layout, brick, stop, own);
+                        root.set_versions(versions);
                         root.distrust(RESTARTED)?;
                         root.start_scan(false);
                         return Ok(root);
@@ -199,6 +205,7 @@ impl Root {
             Inventory::from_rows(path, rows).map_err(|error| AgentError::Catalog(error.to_string()))?;
         looker.set_cap(layout.cap());
         let mut root = Self::assemble(name, kind, inventory, view, looker, layout, brick, stop, own);
+        root.set_versions(versions);
         root.unwatched = unwatched;
         root.unlisted = unlisted;
         root.start_scan(true);
@@ -257,6 +264,7 @@ impl Root {
             mapped: HashSet::new(),
             polls: false,
             history_max: HISTORY_ROWS_MAX,
+            versions: VersionConfig::default(),
             stop,
             latencies_ns: Vec::new(),
             history_lines: 0,
@@ -393,10 +401,11 @@ impl Root {
         Ok(())
     }
 
-    /// Drops the oldest history beyond the bound.
+    /// Drops the oldest history beyond the bound, and earlier contents beyond their age.
     pub(super) fn prune_history(&mut self) -> Result<(), AgentError> {
         self.history_lines = 0;
         self.brick.prune_history(self.history_max, None).map_err(AgentError::Brick)?;
+        self.brick.drop_old_versions(super::clock::now_ns()).map_err(AgentError::Brick)?;
         Ok(())
     }
 

@@ -11,6 +11,7 @@ use std::time::Duration;
 use super::resolve::Ancestors;
 use super::root::{Opening, Root};
 use super::state_dir::{StateDir, brick_names};
+use super::versions::VersionConfig;
 use super::worker::Opener;
 use super::{AgentError, RootKind};
 use crate::artifact::Meta;
@@ -45,6 +46,8 @@ pub struct AgentConfig {
     pub redact: bool,
     /// More globs of absolute paths whose contents are secret.
     pub redact_also: Vec<String>,
+    /// How much of what text files held before their changes is kept.
+    pub versions: VersionConfig,
     /// Bytes of the kernel's file-event ring; a power of two times the page size.
     pub file_ring_bytes: u32,
     /// Most inodes watched by the kernel side; beyond it scans do the work.
@@ -145,14 +148,24 @@ pub(super) fn prepare(config: &AgentConfig, stop: &Arc<AtomicBool>) -> Result<Pr
         let (root, bricks, redactor) = (path.clone(), state.bricks(), redactor.clone());
         let stop = Arc::clone(stop);
         let own = own.clone();
+        let versions = config.versions;
         let (exclude, state) = (config.exclude.clone(), state.path().to_path_buf());
         let open: Opener = Box::new(move |watch, progress| {
             let looker = Looker::new(LookOptions::default(), redactor.clone());
             let view = view_of(kind, &root, &exclude, &state)?;
             let stop = Arc::clone(&stop);
             let own = own.clone();
-            let opening =
-                Opening { bricks: &bricks, name: &name, path: &root, kind, view, looker, stop, own };
+            let opening = Opening {
+                bricks: &bricks,
+                name: &name,
+                path: &root,
+                kind,
+                view,
+                looker,
+                stop,
+                own,
+                versions,
+            };
             Root::open(opening, watch, progress)
         });
         openers.push((path.clone(), kind, open));

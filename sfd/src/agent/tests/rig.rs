@@ -17,6 +17,7 @@ use super::kernel::{Kernel, Tricked, Tricks};
 use crate::agent::RootKind;
 use crate::agent::resolve::Ancestors;
 use crate::agent::root::{Opening, Root, Work};
+use crate::agent::versions::VersionConfig;
 use crate::agent::worker::{carry_out, work_of};
 use crate::artifact::look::{LookOptions, Looker};
 use crate::artifact::redact::Redactor;
@@ -59,6 +60,8 @@ pub(super) struct Rig {
     pub(super) stop: Arc<AtomicBool>,
     /// Files that the daemon itself writes.
     pub(super) own: Vec<InodeId>,
+    /// How much of earlier contents is kept, from the next opening on.
+    pub(super) versions: VersionConfig,
 }
 
 impl Rig {
@@ -97,6 +100,7 @@ impl Rig {
             strict: true,
             stop: Arc::default(),
             own: Vec::new(),
+            versions: VersionConfig::default(),
         }
     }
 
@@ -121,6 +125,7 @@ impl Rig {
             looker,
             stop: Arc::clone(&self.stop),
             own: self.own.clone(),
+            versions: self.versions,
         };
         self.root = Some(Root::open(opening, &mut self.kernel, &|_| ()).unwrap());
         self

@@ -13,6 +13,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use crate::agent::resolve::Ancestors;
 use crate::agent::root::{Opening, Root};
 use crate::agent::status::Shared;
+use crate::agent::versions::VersionConfig;
 use crate::agent::worker::{Opener, Order, Report, Worker};
 use crate::agent::{AgentError, RootKind};
 use crate::artifact::look::{LookOptions, Looker};
@@ -57,6 +58,7 @@ impl Running {
                 looker: Looker::new(LookOptions::default(), Redactor::disabled()),
                 stop: Arc::clone(&stop),
                 own: Vec::new(),
+                versions: VersionConfig::default(),
             };
             Root::open(opening, watch, progress)
         });

@@ -19,7 +19,7 @@ mod open;
 use std::fs::File;
 use std::path::Path;
 
-use super::catalog::{Catalog, Changes, HistoryQuery};
+use super::catalog::{Catalog, Changes, HistoryQuery, Missing, VersionLimits, VersionStats};
 use super::files::{self, Files};
 use super::pixels::Pixels;
 use super::{BrickError, Commit, HistoryRow, Row};
@@ -90,6 +90,10 @@ impl LiveBrick {
         apply::read_cells(self.pixels.map.body(), self.order(), start, len)
     }
 
+    pub(super) fn catalog(&self) -> &Catalog {
+        &self.catalog
+    }
+
     pub(super) fn pixels(&self) -> &Pixels {
         &self.pixels
     }
@@ -108,6 +112,27 @@ impl LiveBrick {
     /// `before_ns` (since the Unix epoch). Returns how many lines were dropped.
     pub fn prune_history(&mut self, rows_max: u64, before_ns: Option<i64>) -> Result<u64, BrickError> {
         self.catalog.prune_history(rows_max, before_ns)
+    }
+
+    /// Sets how much is kept of earlier contents, from the next commit on. Without limits nothing is dropped.
+    pub fn limit_versions(&mut self, limits: VersionLimits) {
+        self.catalog.limit_versions(limits);
+    }
+
+    /// What is kept of earlier contents.
+    pub fn version_stats(&self) -> VersionStats {
+        self.catalog.version_stats()
+    }
+
+    /// Drops earlier contents beyond their age at `now_ns` (since the Unix epoch), and those of lines that history has
+    /// dropped.
+    pub fn drop_old_versions(&mut self, now_ns: i64) -> Result<(), BrickError> {
+        self.catalog.drop_old_versions(now_ns)
+    }
+
+    /// Drops all earlier contents.
+    pub fn drop_all_versions(&mut self, why: Missing) -> Result<(), BrickError> {
+        self.catalog.drop_all_versions(why)
     }
 
     /// Applies one batch as one crash-safe step. The cost is that of the Merkle leaves it touches and, per leaf, a
@@ -132,6 +157,9 @@ impl LiveBrick {
             upserts: &commit.upserts,
             deletes: &commit.deletes,
             history: &commit.history,
+            regions: &commit.regions,
+            versions: &commit.versions,
+            secret: &commit.secret,
             leaves: &leaves,
             ..Changes::default()
         })?;
@@ -154,7 +182,7 @@ impl LiveBrick {
 
     /// Writes everything to disk. Commits do not wait for the disk (see the module); a daemon calls this now and then
     /// and when it ends, so that little has to be read again after a loss of power.
-    pub fn sync(&self) -> Result<(), BrickError> {
+    pub fn sync(&mut self) -> Result<(), BrickError> {
         self.pixels.map.sync()?;
         self.catalog.checkpoint()
     }

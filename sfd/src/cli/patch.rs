@@ -1,0 +1,168 @@
+//! What a line of history changed, as a unified diff.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use similar::{Algorithm, TextDiff};
+
+use super::out::{printable, printable_line};
+use super::{CliError, Out};
+use crate::artifact::kinds::is_text;
+use crate::brick::{Brick, Catalog, HistoryRow, Missing, Verb, VersionLine};
+
+/// Longest search for the smallest difference between two texts; what is found by then is as true, but longer.
+const SEARCH_MAX: Duration = Duration::from_millis(500);
+/// How long the contents of now are looked for while they change: many times a commit.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// Pause between two tries.
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// What is known of the change of contents that a line tells of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Patch {
+    /// It tells of none.
+    None,
+    /// A unified diff, as it is: not yet fit for a terminal.
+    Diff(String),
+    /// There was one, and this is why it cannot be shown.
+    Missing(String),
+}
+
+impl Patch {
+    /// Prints it after its line.
+    pub(super) fn print(&self, out: Out) -> Result<(), CliError> {
+        match self {
+            Self::None => Ok(()),
+            Self::Missing(why) => out.line(format!("(no diff: {why})")),
+            Self::Diff(diff) => out.write(|out| {
+                for line in diff.split_inclusive('\n') {
+                    let text = line.strip_suffix('\n').unwrap_or(line);
+                    writeln!(out, "{}", printable_line(text))?;
+                }
+                Ok(())
+            }),
+        }
+    }
+}
+
+/// A catalog with its brick, for the contents of now.
+pub(super) struct Patches<'a> {
+    catalog: &'a Catalog,
+    path: &'a Path,
+    brick: Option<Brick>,
+}
+
+impl<'a> Patches<'a> {
+    pub(super) fn new(path: &'a Path, catalog: &'a Catalog) -> Self {
+        Self { catalog, path, brick: None }
+    }
+
+    /// What the line of that number changed.
+    pub(super) fn of_line(&mut self, number: i64, row: &HistoryRow) -> Result<Patch, CliError> {
+        let Some(version) = self.catalog.version(number)? else { return Ok(Patch::None) };
+        let side = |side: &str, why: &str| Patch::Missing(format!("the contents {side} are not kept: {why}"));
+        let before = match &version.contents {
+            Ok(before) => before.clone(),
+            Err(why) => return Ok(side("before", why.reason())),
+        };
+        let after = match self.after(&version)? {
+            Ok(after) => after,
+            Err(why) => return Ok(side("after", why)),
+        };
+        Ok(match (String::from_utf8(before), String::from_utf8(after)) {
+            (Ok(before), Ok(after)) => Patch::Diff(unified(row, &before, &after)),
+            _ => side("of one side", Missing::Binary.reason()),
+        })
+    }
+
+    /// The contents after a change: those before the next one, or those of now.
+    fn after(&mut self, version: &VersionLine) -> Result<Result<Vec<u8>, &'static str>, CliError> {
+        let Some(hash) = version.after else { return Ok(Ok(Vec::new())) };
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(next) = self.catalog.version_after(version.artifact, version.line)? {
+                return Ok(match next.contents {
+                    Ok(contents) if next.before == Some(hash) => Ok(contents),
+                    Ok(_) => Err("something between was not seen"),
+                    Err(why) => Err(why.reason()),
+                });
+            }
+            let brick = match &self.brick {
+                Some(brick) => brick,
+                None => self.brick.insert(Brick::open(self.path)?),
+            };
+            let Some(row) = self.catalog.row(version.artifact)? else {
+                return Ok(Err("it is gone, and its end was not seen"));
+            };
+            if row.redacted {
+                return Ok(Err(Missing::Redacted.reason()));
+            }
+            if !row.exact {
+                let why = if row.unverified.is_some() { Missing::NotHeld } else { Missing::Large };
+                return Ok(Err(why.reason()));
+            }
+            match brick.contents_of(version.artifact, &hash)? {
+                Some(contents) if is_text(&contents) => return Ok(Ok(contents)),
+                Some(_) => return Ok(Err(Missing::Binary.reason())),
+                // It has just changed again, so there is a next change; or a write was interrupted.
+                None if Instant::now() < deadline => std::thread::sleep(PAUSE),
+                None => return Ok(Err(Missing::NotHeld.reason())),
+            }
+        }
+    }
+}
+
+/// The difference between two texts, with three lines around each change.
+fn unified(row: &HistoryRow, before: &str, after: &str) -> String {
+    let path = printable(&String::from_utf8_lossy(&row.path));
+    let nothing = "/dev/null".to_owned();
+    let (old, new) = match row.verb {
+        Verb::Created => (nothing, path),
+        Verb::Deleted => (path, nothing),
+        _ => (path.clone(), path),
+    };
+    let diff =
+        TextDiff::configure().algorithm(Algorithm::Myers).timeout(SEARCH_MAX).diff_lines(before, after);
+    diff.unified_diff().context_radius(3).header(&old, &new).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(verb: Verb) -> HistoryRow {
+        HistoryRow {
+            at_ns: 0,
+            path: b"/etc/a\nb".to_vec(),
+            from: None,
+            verb,
+            detail: String::new(),
+            writers: Vec::new(),
+            more_writers: false,
+            unknown_writers: true,
+            kind: String::new(),
+            risk: 0,
+        }
+    }
+
+    #[test]
+    fn a_diff_is_unified_and_names_its_file_on_one_line() {
+        let diff = unified(&row(Verb::Modified), "a\nb\nc", "a\nx\nc\n");
+        let want = "--- /etc/a\\nb\n+++ /etc/a\\nb\n@@ -1,3 +1,3 @@\n a\n-b\n-c\n\\ No newline at end of file\n+x\n+c\n";
+        assert_eq!(diff, want);
+        let made = unified(&row(Verb::Created), "", "one\n");
+        assert_eq!(made, "--- /dev/null\n+++ /etc/a\\nb\n@@ -0,0 +1 @@\n+one\n");
+        let gone = unified(&row(Verb::Deleted), "one\n", "");
+        assert_eq!(gone, "--- /etc/a\\nb\n+++ /dev/null\n@@ -1 +0,0 @@\n-one\n");
+    }
+
+    #[test]
+    fn texts_that_have_nothing_in_common_do_not_take_for_ever() {
+        let text =
+            |step: usize| (0..32_000).map(|n| format!("{}\n", n * step % 9973 % 10)).collect::<String>();
+        let started = Instant::now();
+        let diff = unified(&row(Verb::Modified), &text(7), &text(13));
+        assert!(diff.len() > 1000);
+        assert!(started.elapsed() < 20 * SEARCH_MAX, "{:?}", started.elapsed());
+    }
+}
