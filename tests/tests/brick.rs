@@ -458,7 +458,7 @@ fn a_catalog_of_the_first_version_keeps_its_history() {
     let fixture = Fixture::new();
     drop(fixture.complete());
     fixture.sql(
-        r#"DROP TABLE writer; ALTER TABLE history DROP COLUMN others; PRAGMA user_version = 1;
+        r#"DROP TABLE region; DROP TABLE version; DROP TABLE writer; ALTER TABLE history DROP COLUMN others; PRAGMA user_version = 1;
         INSERT INTO history (at_ns, path, verb, detail, writers, kind, risk) VALUES
         (5, CAST('/t/a' AS BLOB), 'modified', '',
          '[{"pid":7,"start_ns":1,"uid":0,"login_uid":null,"comm":"vi","cgroup":3},

@@ -199,7 +199,7 @@ impl Root {
             }
             self.draft.born(dirty.first_ns);
         }
-        self.note_secret(&row, &artifact.path, old.redacted);
+        self.note_secret(&row, &artifact.path, old.redacted || never_read(old));
         self.keep(row);
     }
 

@@ -38,6 +38,10 @@ pub(super) const EVENTS_LOST: &str = "events were lost; waiting for the rescan";
 /// Why everything is unverified after a restart.
 pub(super) const RESTARTED: &str = "not compared since the restart";
 
+/// Why everything is unverified after a start with other rules of redaction. No reason to believe what was read before:
+/// it may be readable where it must not be.
+const OTHER_RULES: &str = "not read since the rules of redaction changed";
+
 /// How often what was committed is written to disk, so that little has to be read again after a loss of power. Twice
 /// the 30 s after which the kernel writes dirty pages by itself: nearly everything is on disk by then, so it is quick.
 const SYNC_EVERY: Duration = Duration::from_mins(1);
@@ -178,6 +182,7 @@ impl Root {
                         let mut root =
                             Self::assemble(name, kind, inventory, view, looker, layout, brick, stop, own);
                         root.set_versions(versions);
+                        root.apply_rules()?;
                         root.distrust(RESTARTED)?;
                         root.start_scan(false);
                         return Ok(root);
@@ -206,6 +211,7 @@ impl Root {
         looker.set_cap(layout.cap());
         let mut root = Self::assemble(name, kind, inventory, view, looker, layout, brick, stop, own);
         root.set_versions(versions);
+        root.brick.note_redaction(&root.looker.redactor().fingerprint()).map_err(AgentError::Brick)?;
         root.unwatched = unwatched;
         root.unlisted = unlisted;
         root.start_scan(true);
@@ -314,6 +320,21 @@ impl Root {
         }
         self.brick.set_unverified_all(why).map_err(AgentError::Brick)?;
         self.inventory.unverify_all(why);
+        Ok(())
+    }
+
+    /// Sees to it that everything is read by the rules of redaction that are in force.
+    fn apply_rules(&mut self) -> Result<(), AgentError> {
+        let rules = self.looker.redactor().fingerprint();
+        let before = self.brick.redaction().map_err(AgentError::Brick)?;
+        if before.as_deref() == Some(&rules[..]) {
+            return Ok(());
+        }
+        if before.is_some() {
+            warn!(root = %self.path().display(), "the rules of redaction have changed; reading everything again");
+        }
+        self.brick.set_redaction(&rules, OTHER_RULES).map_err(AgentError::Brick)?;
+        self.inventory.unverify_all_anew(OTHER_RULES);
         Ok(())
     }
 

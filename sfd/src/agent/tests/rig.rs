@@ -23,7 +23,7 @@ use crate::artifact::look::{LookOptions, Looker};
 use crate::artifact::redact::Redactor;
 use crate::artifact::view::{DiskView, View};
 use crate::batch::{Batcher, ENTRIES_MAX};
-use crate::brick::{HistoryQuery, Row, Verb};
+use crate::brick::{HistoryQuery, Row, Verb, VersionLimits};
 use crate::collect::{Base, Change, Event, InodeId, LossReason, Op};
 use crate::fold::Block;
 
@@ -49,7 +49,7 @@ pub(super) struct Rig {
     /// Time stamps are made unique, and the looker is told that they lie back, so that nothing is looked at twice.
     settled: bool,
     stamps: i64,
-    redactor: Redactor,
+    pub(super) redactor: Redactor,
     /// Names in events are relative to their directory's inode.
     pub(super) relative: bool,
     /// Names are not reported: a change of one is a change of its directory, and of what it names.
@@ -100,7 +100,11 @@ impl Rig {
             strict: true,
             stop: Arc::default(),
             own: Vec::new(),
-            versions: VersionConfig::default(),
+            versions: VersionConfig {
+                // Events of a rig are from the beginning of time.
+                limits: VersionLimits { age_ns: i64::MAX, ..VersionConfig::default().limits },
+                ..VersionConfig::default()
+            },
         }
     }
 

@@ -221,6 +221,21 @@ impl Catalog {
         })
     }
 
+    /// The rules of what is secret by which everything was read, if they are noted.
+    pub(crate) fn redaction(&self) -> Result<Option<Vec<u8>>, BrickError> {
+        self.with_ref(|connection| {
+            let sql = "SELECT value FROM meta WHERE key = 'redaction'";
+            connection.query_row(sql, [], |row| row.get(0)).optional()
+        })
+    }
+
+    pub(crate) fn set_redaction(&mut self, rules: &[u8]) -> Result<(), BrickError> {
+        self.with(|connection| {
+            connection.execute("INSERT OR REPLACE INTO meta VALUES ('redaction', ?1)", [rules])?;
+            Ok(())
+        })
+    }
+
     /// The leaves that are not empty.
     pub fn leaves(&self) -> Result<Vec<(u64, Hash)>, BrickError> {
         self.with_ref(|connection| {

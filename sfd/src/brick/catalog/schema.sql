@@ -3,7 +3,7 @@
 
 CREATE TABLE meta (
     key   TEXT PRIMARY KEY,
-    value ANY NOT NULL          -- order, cap: integers; root_path: blob
+    value ANY NOT NULL          -- order, cap: integers; root_path, redaction (digest of the rules in force): blobs
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE artifact (

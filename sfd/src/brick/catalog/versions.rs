@@ -335,9 +335,10 @@ impl Kept {
             found.extend(lines(connection, at_path, [path])?);
             found.sort_unstable();
             found.dedup();
-            self.purged |= !found.is_empty();
             self.forget(connection, &found, Missing::Redacted)?;
         }
+        // Also when nothing was kept: a description that quotes the file was in the row before.
+        self.purged |= !secret.is_empty();
         Ok(())
     }
 

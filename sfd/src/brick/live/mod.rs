@@ -130,11 +130,6 @@ impl LiveBrick {
         self.catalog.drop_old_versions(now_ns)
     }
 
-    /// Drops all earlier contents.
-    pub fn drop_all_versions(&mut self, why: Missing) -> Result<(), BrickError> {
-        self.catalog.drop_all_versions(why)
-    }
-
     /// Applies one batch as one crash-safe step. The cost is that of the Merkle leaves it touches and, per leaf, a
     /// path to the root; never that of the brick, unless the curve grows.
     ///
@@ -170,13 +165,35 @@ impl LiveBrick {
     /// Shows everything as not verified, in rows and pixels, because events were lost or the watcher was away. Rows
     /// that already are keep their reason. Touches every occupied pixel: the cost is that of the brick.
     pub fn set_unverified_all(&mut self, reason: &str) -> Result<CommitStats, BrickError> {
+        self.unverify_all(reason, false)
+    }
+
+    /// The rules of what is secret, as the artifacts were last read by; `None` when nobody has noted them.
+    pub fn redaction(&self) -> Result<Option<Vec<u8>>, BrickError> {
+        self.catalog.redaction()
+    }
+
+    /// Notes the rules by which everything on a new brick is going to be read.
+    pub fn note_redaction(&mut self, rules: &[u8]) -> Result<(), BrickError> {
+        self.catalog.set_redaction(rules)
+    }
+
+    /// Other rules apply from now on: everything is unverified until it has been read again, whatever the reason was
+    /// before, and no earlier contents are kept. Killed in between, the next opening finds the old rules noted.
+    pub fn set_redaction(&mut self, rules: &[u8], reason: &str) -> Result<(), BrickError> {
+        self.catalog.drop_all_versions(Missing::OtherRules)?;
+        self.unverify_all(reason, true)?;
+        self.catalog.set_redaction(rules)
+    }
+
+    fn unverify_all(&mut self, reason: &str, anew: bool) -> Result<CommitStats, BrickError> {
         self.check_usable()?;
         self.pixels.map.check_len()?;
         let whole = Block { start: 0, k: 2 * self.order() };
         self.catalog.mark(&[whole])?;
         self.broken = true;
         let leaves = self.pixels.set_flag_everywhere(FLAG_UNVERIFIED);
-        self.finish(&Changes { leaves: &leaves, unverify_all: Some((reason, false)), ..Changes::default() })?;
+        self.finish(&Changes { leaves: &leaves, unverify_all: Some((reason, anew)), ..Changes::default() })?;
         Ok(CommitStats { cells: whole.cells(), leaves: leaves.len() as u64, grown: false })
     }
 
