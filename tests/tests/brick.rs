@@ -266,9 +266,9 @@ fn an_unusable_catalog_is_refused_and_a_baseline_replaces_it() {
     let catalog = fixture.dir().join("t.catalog.sqlite");
     let open = || LiveBrick::open(fixture.dir(), "t").map(|_| ()).unwrap_err();
 
-    fixture.sql("PRAGMA user_version = 3");
-    assert!(matches!(open(), BrickError::CatalogNewer { found: 3, .. }));
-    fixture.sql("PRAGMA user_version = 2; UPDATE artifact SET start = 0, k = 6 WHERE id = 5");
+    fixture.sql("PRAGMA user_version = 4");
+    assert!(matches!(open(), BrickError::CatalogNewer { found: 4, .. }));
+    fixture.sql("PRAGMA user_version = 3; UPDATE artifact SET start = 0, k = 6 WHERE id = 5");
     let error = open();
     assert!(error.needs_baseline() && error.to_string().contains("another artifact"), "{error}");
 

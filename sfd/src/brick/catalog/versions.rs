@@ -3,6 +3,8 @@
 //! The newest contents are in the brick; a row holds those that a change replaced, and the hashes before and after. So
 //! the contents after a change are those before the next one, and every pair is proved by its hash.
 
+use std::cell::Cell;
+
 use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 use serde::{Deserialize, Serialize};
@@ -121,7 +123,7 @@ pub(super) struct Kept {
     /// No line before this one has contents: where to look for the oldest that has.
     oldest: i64,
     /// Something secret was purged, and the write-ahead log may still hold it.
-    purged: bool,
+    purged: Cell<bool>,
 }
 
 impl Catalog {
@@ -210,7 +212,7 @@ impl Catalog {
             let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
             let all = lines(&tx, "bytes > 0", [])?;
             kept.forget(&tx, &all, why)?;
-            kept.purged |= !all.is_empty();
+            kept.purged.set(kept.purged.get() || !all.is_empty());
             tx.commit()
         })?;
         self.kept = kept;
@@ -219,8 +221,8 @@ impl Catalog {
 
     /// Moves the write-ahead log into the database and empties it, if it may hold something that was purged. Readers
     /// are not waited for: while there are any, the next call tries again.
-    pub(super) fn forget_purged(&mut self) -> Result<(), BrickError> {
-        if !self.kept.purged {
+    pub(super) fn forget_purged(&self) -> Result<(), BrickError> {
+        if !self.kept.purged.get() {
             return Ok(());
         }
         let busy: i64 = self.with_ref(|connection| {
@@ -229,7 +231,7 @@ impl Catalog {
             connection.busy_timeout(super::BUSY_TIMEOUT)?;
             busy
         })?;
-        self.kept.purged = busy != 0;
+        self.kept.purged.set(busy != 0);
         Ok(())
     }
 }
@@ -245,7 +247,7 @@ impl Kept {
             Ok(Self {
                 stats,
                 oldest: row.get::<_, Option<i64>>(2)?.unwrap_or(0),
-                purged: true,
+                purged: Cell::new(true),
                 ..Self::default()
             })
         })
@@ -338,7 +340,7 @@ impl Kept {
             self.forget(connection, &found, Missing::Redacted)?;
         }
         // Also when nothing was kept: a description that quotes the file was in the row before.
-        self.purged |= !secret.is_empty();
+        self.purged.set(self.purged.get() || !secret.is_empty());
         Ok(())
     }
 

@@ -199,7 +199,7 @@ impl LiveBrick {
 
     /// Writes everything to disk. Commits do not wait for the disk (see the module); a daemon calls this now and then
     /// and when it ends, so that little has to be read again after a loss of power.
-    pub fn sync(&mut self) -> Result<(), BrickError> {
+    pub fn sync(&self) -> Result<(), BrickError> {
         self.pixels.map.sync()?;
         self.catalog.checkpoint()
     }
