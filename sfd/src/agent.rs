@@ -6,6 +6,7 @@
 //! | batch stage | [`crate::batch::ENTRIES_MAX`] entries | forgotten, counted as `batch_full`, rescanned |
 //! | agent -> worker | one order | the batch stage goes on collecting |
 //! | worker -> agent | unbounded, but one report an order, and one at the end of the baseline | - |
+//! | contents from before changes | per file, in all, by age ([`VersionConfig`]) | the oldest are dropped; the row says so, and `sfd status` counts them |
 //! | raw events to `sfd events` | [`TAP_LINES`] lines a client | the oldest are dropped and the client is told how many |
 //!
 //! One task selects and hands over; one thread (the [`worker`]) owns the roots and does all reading and folding, so

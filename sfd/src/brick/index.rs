@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 
 use super::format::{FOOTER_LEN, Footer, FormatError};
 use super::{ArtifactId, Row};
-use crate::artifact::{Meta, Regions, Semantics};
+use crate::artifact::{Meta, Region, Regions, Semantics};
 use crate::fold::Block;
 use crate::fold::merkle::{Hash, Merkle, empty_hash, leaf_count};
 
@@ -176,6 +176,12 @@ impl IndexRow {
             Some(bytes) => BASE64.decode(bytes).ok()?,
             None => self.name.clone().into_bytes(),
         };
+        let regions = self.regions.as_ref().map(|regions| regions.regions.as_slice()).unwrap_or_default();
+        let is_inside =
+            |region: &Region| region.start.checked_add(region.len).is_some_and(|end| end <= self.len);
+        if !regions.iter().all(is_inside) {
+            return None;
+        }
         Some(Row {
             id: self.id,
             parent: self.parent,

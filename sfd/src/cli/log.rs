@@ -98,8 +98,8 @@ pub(super) fn run(args: &LogArgs, out: Out) -> Result<Exit, CliError> {
     let mut show = |lines: &mut Vec<Line>, skip: usize| {
         lines.sort_by_key(|line| line.row.at_ns);
         for Line { catalog, number, row } in lines.iter().skip(skip) {
-            let patch = if args.patch { patches[*catalog].of_line(*number, row)? } else { Patch::None };
-            print(row, &patch, args.patch, out)?;
+            let change = if args.patch { patches[*catalog].of_line(*number, row)? } else { Patch::None };
+            print(row, &change, args.patch, out)?;
         }
         Ok::<(), CliError>(())
     };
@@ -137,7 +137,7 @@ struct Line {
 }
 
 /// Prints a line, and what it changed if that was asked for.
-fn print(row: &HistoryRow, patch: &Patch, asked: bool, out: Out) -> Result<(), CliError> {
+fn print(row: &HistoryRow, change: &Patch, asked: bool, out: Out) -> Result<(), CliError> {
     let path = String::from_utf8_lossy(&row.path);
     let from = row.from.as_ref().map(|from| String::from_utf8_lossy(from));
     if out.json {
@@ -160,7 +160,7 @@ fn print(row: &HistoryRow, patch: &Patch, asked: bool, out: Out) -> Result<(), C
             value["from"] = from.into();
         }
         if asked {
-            let (diff, missing) = match patch {
+            let (diff, missing) = match change {
                 Patch::None => (None, None),
                 Patch::Diff(diff) => (Some(diff), None),
                 Patch::Missing(why) => (None, Some(why)),
@@ -181,7 +181,7 @@ fn print(row: &HistoryRow, patch: &Patch, asked: bool, out: Out) -> Result<(), C
     let from = from.map(|from| format!(" (was {})", printable(&from))).unwrap_or_default();
     let detail = if row.detail.is_empty() { String::new() } else { format!(": {}", printable(&row.detail)) };
     out.line(format!("{}  {verb:<10} {}{from}{detail}  by {who}", human_time(row.at_ns), printable(&path)))?;
-    patch.print(out)
+    change.print(out)
 }
 
 /// `1h`, `2 days`, or a point in time.

@@ -67,7 +67,7 @@ impl<'a> Patches<'a> {
         };
         let after = match self.after(&version)? {
             Ok(after) => after,
-            Err(why) => return Ok(side("after", why)),
+            Err(why) => return Ok(side("after", &why)),
         };
         Ok(match (String::from_utf8(before), String::from_utf8(after)) {
             (Ok(before), Ok(after)) => Patch::Diff(unified(row, &before, &after)),
@@ -76,37 +76,41 @@ impl<'a> Patches<'a> {
     }
 
     /// The contents after a change: those before the next one, or those of now.
-    fn after(&mut self, version: &VersionLine) -> Result<Result<Vec<u8>, &'static str>, CliError> {
+    fn after(&mut self, version: &VersionLine) -> Result<Result<Vec<u8>, String>, CliError> {
+        let not_kept = |why: Missing| Ok(Err(why.reason().to_owned()));
         let Some(hash) = version.after else { return Ok(Ok(Vec::new())) };
         let deadline = Instant::now() + PATIENCE;
         loop {
             if let Some(next) = self.catalog.version_after(version.artifact, version.line)? {
-                return Ok(match next.contents {
-                    Ok(contents) if next.before == Some(hash) => Ok(contents),
-                    Ok(_) => Err("something between was not seen"),
-                    Err(why) => Err(why.reason()),
-                });
+                return match next.contents {
+                    Ok(contents) if next.before == Some(hash) => Ok(Ok(contents)),
+                    Ok(_) => Ok(Err("something between was not seen".to_owned())),
+                    Err(why) => not_kept(why),
+                };
             }
             let brick = match &self.brick {
                 Some(brick) => brick,
-                None => self.brick.insert(Brick::open(self.path)?),
+                // The history can be read without it.
+                None => match Brick::open(self.path) {
+                    Ok(brick) => self.brick.insert(brick),
+                    Err(error) => return Ok(Err(error.to_string())),
+                },
             };
             let Some(row) = self.catalog.row(version.artifact)? else {
-                return Ok(Err("it is gone, and its end was not seen"));
+                return Ok(Err("it is gone, and its end was not seen".to_owned()));
             };
             if row.redacted {
-                return Ok(Err(Missing::Redacted.reason()));
+                return not_kept(Missing::Redacted);
             }
             if !row.exact {
-                let why = if row.unverified.is_some() { Missing::NotHeld } else { Missing::Large };
-                return Ok(Err(why.reason()));
+                return not_kept(if row.unverified.is_some() { Missing::NotHeld } else { Missing::Large });
             }
             match brick.contents_of(version.artifact, &hash)? {
                 Some(contents) if is_text(&contents) => return Ok(Ok(contents)),
-                Some(_) => return Ok(Err(Missing::Binary.reason())),
+                Some(_) => return not_kept(Missing::Binary),
                 // It has just changed again, so there is a next change; or a write was interrupted.
                 None if Instant::now() < deadline => std::thread::sleep(PAUSE),
-                None => return Ok(Err(Missing::NotHeld.reason())),
+                None => return not_kept(Missing::NotHeld),
             }
         }
     }
@@ -158,8 +162,10 @@ mod tests {
 
     #[test]
     fn texts_that_have_nothing_in_common_do_not_take_for_ever() {
-        let text =
-            |step: usize| (0..32_000).map(|n| format!("{}\n", n * step % 9973 % 10)).collect::<String>();
+        let text = |step: usize| {
+            let lines: Vec<String> = (0..32_000).map(|n| (n * step % 9973 % 10).to_string()).collect();
+            lines.join("\n")
+        };
         let started = Instant::now();
         let diff = unified(&row(Verb::Modified), &text(7), &text(13));
         assert!(diff.len() > 1000);

@@ -270,12 +270,14 @@ fn history_that_is_dropped_takes_its_contents_along() {
     assert_eq!(rig.opened().brick.version_stats().kept, 5);
 }
 
+type Step<'a> = &'a dyn Fn(&mut Rig);
+
 /// A secret that nobody could know to be one, until it is given a name or company that says so.
 #[test]
 fn what_becomes_secret_leaves_no_trace() {
     const SECRET: &str = "kq7Zt0aP9wXh31";
     let text = format!("password = {SECRET}\n");
-    let becomes: [(&str, &dyn Fn(&mut Rig)); 4] = [
+    let becomes: [(&str, Step<'_>); 4] = [
         ("by its name", &|rig| {
             let (from, to) = (rig.at("notes"), rig.at("notes.conf"));
             // The secret itself has to be there still for its new name to tell.
@@ -386,6 +388,44 @@ fn other_rules_apply_to_what_was_read_before() {
             rig.row("notes").unverified.as_deref(),
             Some(RESTARTED),
             "the same rules read nothing again"
+        );
+    }
+}
+
+/// What keeping contents adds to a change of a text file, from the report to the end of the commit. A measurement, not a
+/// check: `cargo test -p sfd --lib what_keeping_costs -- --ignored --nocapture`.
+#[test]
+#[ignore = "a measurement"]
+fn what_keeping_costs() {
+    const CHANGES: u32 = 300;
+    for kib in [1, 8, 60] {
+        let mut best = [f64::MAX; 2];
+        // In turn, the fastest of several: the machine does other things too.
+        for _ in 0..5 {
+            for (keeps, best) in [false, true].into_iter().zip(&mut best) {
+                let mut rig = Rig::new();
+                rig.strict = false;
+                rig.versions.bytes_max = if keeps { 64 << 10 } else { 0 };
+                let file = rig.at("file");
+                let line = |n: u32| format!("option{n} = {}\n", n.wrapping_mul(2_654_435_761));
+                let text: String = (0..).map(line).take(kib * 1024 / 24).collect();
+                rig.write(&file, text.as_bytes());
+                rig.start();
+                let mut spent = std::time::Duration::ZERO;
+                for n in 0..CHANGES {
+                    rig.write(&file, format!("changed = {n}\n{text}").as_bytes());
+                    let started = std::time::Instant::now();
+                    rig.deliver();
+                    spent += started.elapsed();
+                }
+                *best = best.min(spent.as_secs_f64() * 1e6 / f64::from(CHANGES));
+            }
+        }
+        println!(
+            "cost {kib} KiB: {:.0} us without, {:.0} us with, {:.2} times",
+            best[0],
+            best[1],
+            best[1] / best[0]
         );
     }
 }
