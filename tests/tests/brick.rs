@@ -524,3 +524,42 @@ fn readers_beside_a_busy_writer_see_no_damage() {
         done.store(true, std::sync::atomic::Ordering::Relaxed);
     });
 }
+
+/// What an upgrade leaves is what a new catalog has: the same tables, columns and indexes.
+#[test]
+fn an_upgraded_catalog_is_like_a_new_one() {
+    let schema = |fixture: &Fixture| {
+        let catalog = rusqlite::Connection::open(fixture.dir().join("t.catalog.sqlite")).unwrap();
+        let sql = "SELECT sqlite_master.type, sqlite_master.name, info.name, info.type, info.\"notnull\", info.dflt_value \
+                   FROM sqlite_master LEFT JOIN pragma_table_info(sqlite_master.name) AS info ORDER BY 1, 2, info.name";
+        let mut statement = catalog.prepare(sql).unwrap();
+        let columns = 0..6;
+        let row = |row: &rusqlite::Row<'_>| {
+            columns.clone().map(|column| row.get::<_, rusqlite::types::Value>(column)).collect()
+        };
+        let rows: Vec<Vec<rusqlite::types::Value>> =
+            statement.query_map([], row).unwrap().collect::<Result<_, _>>().unwrap();
+        rows
+    };
+    let new = Fixture::new();
+    drop(new.complete());
+    let wanted = schema(&new);
+    assert!(wanted.len() > 50);
+    for (version, sql) in [
+        (2, "DROP TABLE region; DROP TABLE version;"),
+        (
+            1,
+            "DROP TABLE region; DROP TABLE version; DROP TABLE writer; ALTER TABLE history DROP COLUMN others;",
+        ),
+    ] {
+        let old = Fixture::new();
+        drop(old.complete());
+        old.sql(&format!("{sql} PRAGMA user_version = {version}"));
+        assert_ne!(schema(&old), wanted);
+        let (mut brick, _, recovery) = old.open();
+        assert_eq!((schema(&old), recovery), (wanted.clone(), Recovery::Clean), "version {version}");
+        brick
+            .commit(&Commit { history: vec![written(10, vec![full_writer(1)])], ..Commit::default() })
+            .unwrap();
+    }
+}

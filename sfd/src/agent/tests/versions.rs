@@ -428,4 +428,25 @@ fn what_keeping_costs() {
             best[1] / best[0]
         );
     }
+    // Many at once: a directory goes.
+    let mut best = [f64::MAX; 2];
+    for _ in 0..3 {
+        for (keeps, best) in [false, true].into_iter().zip(&mut best) {
+            let mut rig = Rig::new();
+            rig.strict = false;
+            rig.versions.bytes_max = if keeps { 64 << 10 } else { 0 };
+            let dir = rig.at("dir");
+            fs::create_dir(&dir).unwrap();
+            for n in 0..3000 {
+                fs::write(dir.join(format!("f{n}")), format!("option {n}\n").repeat(200)).unwrap();
+            }
+            rig.start();
+            fs::remove_dir_all(&dir).unwrap();
+            rig.report_name(&dir, crate::collect::Op::Rmdir);
+            let started = std::time::Instant::now();
+            rig.deliver();
+            *best = best.min(started.elapsed().as_secs_f64() * 1e6 / 3000.0);
+        }
+    }
+    println!("cost a file of 3000 removed: {:.0} us without, {:.0} us with", best[0], best[1]);
 }

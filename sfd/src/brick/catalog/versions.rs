@@ -353,8 +353,8 @@ impl Kept {
         let sql = "UPDATE version SET contents = NULL, bytes = 0, missing = ?2 WHERE line = ?1 AND bytes > 0";
         for (line, bytes) in lines {
             if connection.prepare_cached(sql)?.execute(params![line, disk::enum_name(&why)])? > 0 {
-                self.stats.kept -= 1;
-                self.stats.bytes -= bytes;
+                self.stats.kept = self.stats.kept.saturating_sub(1);
+                self.stats.bytes = self.stats.bytes.saturating_sub(*bytes);
                 self.stats.dropped += 1;
             }
         }
