@@ -48,6 +48,7 @@ use tracing::{error, info, warn};
 
 pub use clock::now_ns;
 pub use control::Request;
+pub(crate) use latecomers::DETAIL as LATECOMER;
 pub use setup::{AgentConfig, Prepared, disk_view, merge_roots};
 pub use state_dir::{StateDir, brick_names};
 pub use status::{Latency, RootStatus, Shared};

@@ -7,6 +7,7 @@ use similar::{Algorithm, TextDiff};
 
 use super::out::{printable, printable_line};
 use super::{CliError, Out};
+use crate::agent::LATECOMER;
 use crate::artifact::kinds::is_text;
 use crate::brick::{Brick, Catalog, HistoryRow, Missing, Verb, VersionLine};
 
@@ -59,7 +60,7 @@ impl<'a> Patches<'a> {
 
     /// What the line of that number changed.
     pub(super) fn of_line(&mut self, number: i64, row: &HistoryRow) -> Result<Patch, CliError> {
-        let Some(version) = self.catalog.version(number)? else { return Ok(Patch::None) };
+        let Some(version) = self.catalog.version(number)? else { return Ok(unnoted(row)) };
         let side = |side: &str, why: &str| Patch::Missing(format!("the contents {side} are not kept: {why}"));
         let before = match &version.contents {
             Ok(before) => before.clone(),
@@ -116,6 +117,16 @@ impl<'a> Patches<'a> {
     }
 }
 
+/// A line for which nothing is noted of contents: they did not change, or nobody noted them.
+fn unnoted(row: &HistoryRow) -> Patch {
+    if row.verb != Verb::Modified || row.detail == LATECOMER {
+        return Patch::None;
+    }
+    let is_proc = row.path.starts_with(b"/proc/");
+    let why = if is_proc { "contents of /proc are not kept" } else { "it is from before SFD kept contents" };
+    Patch::Missing(why.to_owned())
+}
+
 /// The difference between two texts, with three lines around each change.
 fn unified(row: &HistoryRow, before: &str, after: &str) -> String {
     let path = printable(&String::from_utf8_lossy(&row.path));
@@ -158,6 +169,15 @@ mod tests {
         assert_eq!(made, "--- /dev/null\n+++ /etc/a\\nb\n@@ -0,0 +1 @@\n+one\n");
         let gone = unified(&row(Verb::Deleted), "one\n", "");
         assert_eq!(gone, "--- /etc/a\\nb\n+++ /dev/null\n@@ -1 +0,0 @@\n-one\n");
+    }
+
+    #[test]
+    fn a_line_without_contents_says_why_if_there_were_some() {
+        assert_eq!(unnoted(&row(Verb::Attributes)), Patch::None);
+        assert_eq!(unnoted(&HistoryRow { detail: LATECOMER.into(), ..row(Verb::Modified) }), Patch::None);
+        let why = |path: &[u8]| unnoted(&HistoryRow { path: path.to_vec(), ..row(Verb::Modified) });
+        assert_eq!(why(b"/proc/1/status"), Patch::Missing("contents of /proc are not kept".into()));
+        assert_eq!(why(b"/etc/hosts"), Patch::Missing("it is from before SFD kept contents".into()));
     }
 
     #[test]
