@@ -175,6 +175,8 @@ impl Root {
 
     /// Drafts the new state of a known artifact: in place, or in a new block when its size asks for another.
     fn update(&mut self, old: &Row, artifact: &Artifact, dirty: &Dirty) {
+        // As it is on the brick or in the draft until the new state is drafted.
+        let replaced = self.contents_before(old, &artifact.path, artifact.content_hash);
         let block = self.resize(old, artifact);
         let row = row_of(old.id, old.parent, old.name.clone(), block, artifact);
         let same_cells = block == old.block
@@ -190,7 +192,7 @@ impl Root {
         if same_cells {
             self.draft.repaint(&row);
         } else {
-            self.draft.fill(&row, fitting(artifact, &row));
+            self.draft.fill(&row, fitting(artifact, &row), artifact.regions.clone());
         }
         if !never_read(old) {
             // The cells of anything else are its metadata, so their hash says nothing about contents.
@@ -198,7 +200,8 @@ impl Root {
             let same = row.content_hash == old.content_hash || !contents;
             let verb = if same { Verb::Attributes } else { Verb::Modified };
             if !is_noise(old, &row) {
-                self.record(&row, &artifact.path, None, verb, describe_change(old, &row), dirty);
+                let line = self.record(&row, &artifact.path, None, verb, describe_change(old, &row), dirty);
+                self.keep_version(line, Some((old, replaced)), Some(&row));
                 self.latecomers.saw(row.id, clock::now_ns(), dirty);
             } else if let Some(late) = self.latecomers.take(row.id, dirty) {
                 // What was not settled at the last look is read again, and is as it was.
@@ -207,6 +210,7 @@ impl Root {
             }
             self.draft.born(dirty.first_ns);
         }
+        self.note_secret(&row, &artifact.path, old.redacted || never_read(old));
         self.keep(row);
     }
 

@@ -12,6 +12,7 @@ use super::lanes::Lane;
 use super::resolve::Ancestors;
 use super::root::{Opening, Root};
 use super::state_dir::{StateDir, brick_names};
+use super::versions::VersionConfig;
 use super::worker::Opener;
 use super::{AgentError, RootKind};
 use crate::artifact::Meta;
@@ -46,6 +47,8 @@ pub struct AgentConfig {
     pub redact: bool,
     /// More globs of absolute paths whose contents are secret.
     pub redact_also: Vec<String>,
+    /// How much of what text files held before their changes is kept.
+    pub versions: VersionConfig,
     /// Bytes of the kernel's file-event ring; a power of two times the page size.
     pub file_ring_bytes: u32,
     /// Most inodes watched by the kernel side; beyond it scans do the work.
@@ -146,6 +149,7 @@ pub(super) fn prepare(config: &AgentConfig, stop: &Arc<AtomicBool>) -> Result<Pr
         let (root, bricks, redactor) = (path.clone(), state.bricks(), redactor.clone());
         let stop = Arc::clone(stop);
         let own = own.clone();
+        let versions = config.versions;
         let (exclude, state) = (config.exclude.clone(), state.path().to_path_buf());
         let open: Opener = Box::new(move |watch, progress| {
             let lane = || -> Result<Lane, AgentError> {
@@ -164,6 +168,7 @@ pub(super) fn prepare(config: &AgentConfig, stop: &Arc<AtomicBool>) -> Result<Pr
                 lane: (kind == RootKind::Tree).then_some(&lane),
                 stop: Arc::clone(&stop),
                 own: own.clone(),
+                versions,
             };
             Root::open(opening, watch, progress)
         });

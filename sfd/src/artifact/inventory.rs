@@ -241,6 +241,14 @@ impl Inventory {
         self.unverified = self.nodes.len() as u64;
     }
 
+    /// Marks every artifact unverified for this reason, whatever it was before.
+    pub fn unverify_all_anew(&mut self, why: &str) {
+        for node in self.nodes.values_mut() {
+            node.row.unverified = Some(why.to_owned());
+        }
+        self.unverified = self.nodes.len() as u64;
+    }
+
     /// Forgets one artifact (not what is below it: see [`Self::subtree`]).
     pub fn remove(&mut self, id: ArtifactId) -> Option<Row> {
         let node = self.unlink(id)?;

@@ -89,6 +89,9 @@ pub(super) fn run(args: &FoldArgs, out: Out) -> Result<Exit, CliError> {
         let Some((row, look)) = lanes.take() else { break };
         let (row, cells) = match look {
             Some(Look::Changed(artifact)) => {
+                if let Some(regions) = artifact.regions.clone() {
+                    writer.add_regions(row.id, regions);
+                }
                 let mut row = row_of(row.id, row.parent, row.name, row.block, &artifact);
                 if let Some(why) = unlisted.get(&row.id) {
                     row.unverified.get_or_insert_with(|| why.clone());

@@ -1,28 +1,48 @@
 //! `sfd inspect`.
 
+use std::io::{self, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 use clap::Args;
 
-use super::out::{human_bytes, human_count, printable};
+use super::out::{human_bytes, human_count, human_time, printable};
 use super::{CliError, Exit, Out};
-use crate::brick::Brick;
+use crate::artifact::kinds::Kind;
+use crate::brick::{ArtifactEntry, Brick, ExtractError};
 
 /// Shows a brick's header and artifacts.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Example:\n  sudo sfd inspect /var/lib/sfd/bricks/etc.brick --json | jq '.artifacts[] | select(.unverified)'"
+    after_help = "With PATH, one artifact: what it is, and where its sections are if it is an ELF file that the brick holds byte for byte. \
+    Exit code 1 when it is not in the brick.\n\n\
+    Examples:\n  sudo sfd inspect /var/lib/sfd/bricks/etc.brick --json | jq '.artifacts[] | select(.unverified)'\n  \
+    sfd fold /usr/bin -o bin.brick --exact && sfd inspect bin.brick /usr/bin/ls"
 )]
 pub(super) struct InspectArgs {
     /// A sealed or live brick
     brick: PathBuf,
+    /// Only this artifact, and its sections
+    path: Option<PathBuf>,
 }
 
 pub(super) fn run(args: &InspectArgs, out: Out) -> Result<Exit, CliError> {
     let brick = Brick::open(&args.brick)?;
-    let found = brick.inspect()?;
+    let mut found = brick.inspect()?;
+    if let Some(path) = &args.path {
+        let bytes = path.as_os_str().as_bytes();
+        found.artifacts.retain(|each| each.is_at(bytes));
+        if found.artifacts.is_empty() {
+            let path = path.to_string_lossy().into_owned();
+            return Err(CliError::no(ExtractError::NotFound { path }));
+        }
+    }
     if out.json {
         out.json_line(&found)?;
+        return Ok(Exit::Done);
+    }
+    if let (Some(_), [each]) = (&args.path, found.artifacts.as_slice()) {
+        out.write(|out| one(each, out))?;
         return Ok(Exit::Done);
     }
     out.write(|out| {
@@ -68,4 +88,76 @@ pub(super) fn run(args: &InspectArgs, out: Out) -> Result<Exit, CliError> {
         writeln!(out, "marks: r redacted, d digest (not byte-exact), u unverified, 1-4 risk")
     })?;
     Ok(Exit::Done)
+}
+
+/// One artifact with its sections.
+fn one(each: &ArtifactEntry, out: &mut dyn Write) -> io::Result<()> {
+    writeln!(out, "{}: {}", printable(&each.path), each.semantics.summary)?;
+    writeln!(
+        out,
+        "{}, {} in {} cells from {}{}{}",
+        each.kind,
+        human_bytes(each.len),
+        human_count(each.cells),
+        each.start,
+        if each.redacted { ", redacted" } else { "" },
+        if each.exact { "" } else { ", not byte for byte" },
+    )?;
+    writeln!(
+        out,
+        "mode {:04o}, owner {}:{}, changed {}, content {}",
+        each.mode,
+        each.uid,
+        each.gid,
+        human_time(each.mtime_ns),
+        each.content_hash
+    )?;
+    if let Some(why) = &each.unverified_reason {
+        writeln!(out, "unverified: {}", printable(why))?;
+    }
+    let risk = &each.semantics.risk;
+    if risk.level > 0 {
+        writeln!(out, "risk {}: {}", risk.level, risk.reasons.join("; "))?;
+    }
+    let Some(found) = &each.regions else {
+        return match no_sections(each) {
+            Some(why) => writeln!(out, "no sections: {why}"),
+            None => Ok(()),
+        };
+    };
+    writeln!(out, "{:>10} {:>10} {:>11}  {:<14} section", "offset", "bytes", "cell", "type")?;
+    for region in &found.regions {
+        writeln!(
+            out,
+            "{:>10} {:>10} {:>11}  {:<14} {}",
+            region.start,
+            region.len,
+            each.start.saturating_add(region.start),
+            printable(&region.kind),
+            printable(&region.name)
+        )?;
+    }
+    match &found.note {
+        Some(note) => writeln!(out, "not all: {}", printable(note)),
+        None => Ok(()),
+    }
+}
+
+/// Why there are no sections where one would look for some.
+fn no_sections(each: &ArtifactEntry) -> Option<&'static str> {
+    match each.semantics.kind {
+        Kind::KernelModule | Kind::ElfExecutable | Kind::SharedLibrary | Kind::ElfOther => {}
+        _ => return None,
+    }
+    Some(if each.redacted {
+        "it is redacted"
+    } else if each.unverified {
+        "it is not verified"
+    } else if !each.exact {
+        "it is too large, the brick keeps only a digest (fold with --exact)"
+    } else if each.semantics.kind == Kind::KernelModule {
+        "it is compressed, and the brick holds the compressed bytes"
+    } else {
+        "none are known (a core dump, or not read since an earlier version of SFD)"
+    })
 }

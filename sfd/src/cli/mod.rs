@@ -11,6 +11,7 @@ mod fold;
 mod inspect;
 mod log;
 mod out;
+mod patch;
 mod run;
 mod status;
 mod verify;

@@ -13,6 +13,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use crate::agent::resolve::Ancestors;
 use crate::agent::root::{Opening, Root};
 use crate::agent::status::Shared;
+use crate::agent::versions::VersionConfig;
 use crate::agent::worker::{Opener, Order, Report, Worker};
 use crate::agent::{AgentError, Lane, RootKind};
 use crate::artifact::look::{LookOptions, Looker};
@@ -63,6 +64,7 @@ impl Running {
                 lane: Some(&lane),
                 stop: Arc::clone(&stop),
                 own: Vec::new(),
+                versions: VersionConfig::default(),
             };
             Root::open(opening, watch, progress)
         });

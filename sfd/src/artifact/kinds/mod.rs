@@ -35,6 +35,7 @@ mod text;
 mod unit;
 
 pub use text::clean;
+pub(crate) use text::invisible;
 
 /// A summary has at most this many characters.
 pub const SUMMARY_CHARS_MAX: usize = 240;
@@ -265,6 +266,11 @@ const RULES: [Rule; 25] = [
     rule(Kind::Text, plain::is_text, plain::describe_text),
     rule(Kind::Binary, |_| true, plain::describe_binary),
 ];
+
+/// Whether these are the whole contents of a text: UTF-8 with hardly any control characters.
+pub fn is_text(contents: &[u8]) -> bool {
+    text::of(contents, true).is_some()
+}
 
 /// How much of the beginning of a file its kind wants to see, in bytes.
 pub fn head_wanted(path: &Path) -> usize {

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use super::kinds::{self, ArtifactInput};
 use super::redact::contents::Form;
 use super::view::{Nature, ProcessFacts, View};
-use super::{Artifact, FileType, Meta, Redaction, Redactor, Semantics};
+use super::{Artifact, FileType, Meta, Redaction, Redactor, Regions, Semantics};
 use crate::fold::{K_CAP, K_MIN};
 
 mod content;
@@ -338,6 +338,9 @@ impl Looker {
             contents.cells = stream;
             contents.head = Vec::new();
         }
+        let is_itself = contents.exact && secret.is_none() && contents.problem.is_none();
+        let regions =
+            if is_itself && meta.file_type == FileType::File { Regions::of(&contents.cells) } else { None };
         let nature = view.nature(path);
         let semantics = kinds::describe(&ArtifactInput {
             path,
@@ -363,6 +366,7 @@ impl Looker {
             redacted: secret.is_some(),
             partial_hash: contents.partial_hash,
             settled,
+            regions,
             unverified: contents.problem,
             semantics,
         }
