@@ -352,7 +352,7 @@ impl View {
     }
 
     /// The pixels of an uncompressed brick. `open` made sure that they are all there.
-    fn body(&self) -> Result<&[u8], BrickError> {
+    pub(super) fn body(&self) -> Result<&[u8], BrickError> {
         let len = Curve::new(self.header.order).body_len() as usize;
         Ok(&self.map.bytes()?[HEADER_LEN..HEADER_LEN + len])
     }

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::out::printable;
 use super::{CliError, Exit, Out};
-use crate::brick::{Brick, ExtractError};
+use crate::brick::{ExtractError, Extracted, NewFile, Readable};
 
 /// Gets the exact bytes of one artifact back out of a brick.
 #[derive(Debug, Args)]
@@ -18,9 +18,9 @@ use crate::brick::{Brick, ExtractError};
     Example:\n  sudo sfd extract /var/lib/sfd/bricks/etc.brick /etc/hosts"
 )]
 pub(super) struct ExtractArgs {
-    /// A sealed or live brick
+    /// A sealed or live brick, a V2BR brick of another program, or a PixelRTS picture
     brick: PathBuf,
-    /// The artifact's path, as `sfd inspect` shows it
+    /// The artifact's path, as `sfd inspect` shows it; `content` for all that a file without artifacts has in it
     path: PathBuf,
     /// Write to this file instead of standard output
     #[arg(long, short, value_name = "FILE")]
@@ -33,8 +33,8 @@ pub(super) fn run(args: &ExtractArgs, out: Out) -> Result<Exit, CliError> {
             "--json needs --output FILE: standard output cannot hold both bytes and JSON",
         ));
     }
-    let brick = Brick::open(&args.brick)?;
-    let bytes = match brick.extract(args.path.as_os_str().as_bytes()) {
+    let brick = Readable::open(&args.brick)?;
+    let Extracted { bytes, is_proved } = match brick.extract(args.path.as_os_str().as_bytes()) {
         Ok(bytes) => bytes,
         Err(ExtractError::Brick(error)) => return Err(error.into()),
         Err(why) => {
@@ -44,10 +44,16 @@ pub(super) fn run(args: &ExtractArgs, out: Out) -> Result<Exit, CliError> {
             return Err(CliError::no(why));
         }
     };
+    if !is_proved {
+        tracing::warn!("{}: there is no hash in it, so nothing proves these bytes", args.brick.display());
+    }
     match &args.output {
         None => out.write(|out| out.write_all(&bytes))?,
         Some(path) => {
-            write_whole(path, &bytes).map_err(|error| CliError::path(path, &error))?;
+            // 0600, because contents of /etc are private.
+            let file = NewFile::create(path)?;
+            file.file().write_all(&bytes).map_err(|error| CliError::path(path, &error))?;
+            file.finish()?;
             if out.json {
                 out.json_line(
                     &json!({ "path": args.path.to_string_lossy(), "extracted": true, "bytes": bytes.len() }),
@@ -63,14 +69,4 @@ pub(super) fn run(args: &ExtractArgs, out: Out) -> Result<Exit, CliError> {
         }
     }
     Ok(Exit::Done)
-}
-
-/// Writes a file that is there whole or not at all; 0600, because contents of /etc are private.
-fn write_whole(path: &std::path::Path, bytes: &[u8]) -> std::io::Result<()> {
-    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(std::path::Path::new("."));
-    let mut file = tempfile::NamedTempFile::new_in(dir)?;
-    file.write_all(bytes)?;
-    file.as_file().sync_all()?;
-    file.persist(path).map_err(|error| error.error)?;
-    Ok(())
 }
