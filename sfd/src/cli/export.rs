@@ -16,7 +16,7 @@ const SIDE_MAX: u32 = 2048;
 /// Writes a brick in another form: a picture for people, or a file for other programs.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "What is exported has been verified; a damaged brick is refused with exit code 1. Redacted contents stay\n\
+    after_help = "What is exported has been verified; a damaged brick is refused with exit code 1. Redacted contents stay \
     redacted. The file is readable by its owner only, because contents are in it.\n\n\
     Examples:\n  \
     sudo sfd export /var/lib/sfd/bricks/etc.brick --format png\n  \

@@ -143,7 +143,6 @@ impl PixelRts {
         };
         let reader = decoder(path)?;
         let info = reader.info();
-        let curve = check_image(info).map_err(bad)?;
         let texts = || info.uncompressed_latin1_text.iter().map(|chunk| chunk.text.as_str());
         let metadata: Metadata = texts()
             .filter(|text| !text.starts_with(BLUEPRINT_KEYWORD))
@@ -159,6 +158,7 @@ impl PixelRts {
                 serde_json::from_str(json).map_err(|error| bad(format!("its Blueprint is damaged: {error}")))
             })
             .transpose()?;
+        let curve = check_image(info).map_err(bad)?;
         let mut picture = Self { path: path.to_owned(), curve, metadata, offsets: Vec::new(), blueprint };
         picture.check_metadata().map_err(bad)?;
         picture.offsets = picture.read_offsets().map_err(bad)?;
@@ -396,8 +396,12 @@ fn decoder(path: &Path) -> Result<png::Reader<BufReader<File>>, BrickError> {
     let len = file.metadata().doing("stat", path)?.len();
     // Text chunks are in memory several times while they are decoded.
     let bytes = usize::try_from(len).unwrap_or(usize::MAX).saturating_mul(4).saturating_add(DECODER_BYTES);
-    let mut decoder = png::Decoder::new_with_limits(BufReader::new(file), png::Limits { bytes });
-    decoder.set_ignore_iccp_chunk(true);
+    let mut options = png::DecodeOptions::default();
+    // By default a text chunk with a wrong checksum counts as not there.
+    options.set_skip_ancillary_crc_failures(false);
+    options.set_ignore_iccp_chunk(true);
+    let mut decoder = png::Decoder::new_with_options(BufReader::new(file), options);
+    decoder.set_limits(png::Limits { bytes });
     let bad = |error: png::DecodingError| not_png(path, &error);
     let declared = {
         let info = decoder.read_header_info().map_err(bad)?;
