@@ -1,6 +1,7 @@
 //! What is exported is read by readers that share no code with SFD, and by SFD again.
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail by panicking")]
 
+use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
@@ -265,6 +266,34 @@ fn a_damaged_brick_is_not_exported() {
     }
 }
 
+/// Exports the brick `t` 40 times, in two forms. Gives the states that were seen, or what was wrong with one.
+fn export_often(dir: &Path, blocks: [Block; 2]) -> Result<BTreeSet<Vec<u8>>, String> {
+    let brick = Brick::open(&dir.join("t.brick")).map_err(|error| error.to_string())?;
+    let mut seen = BTreeSet::new();
+    for round in 0..40 {
+        let out = dir.join(format!("{round}.out"));
+        let exported = if round % 2 == 0 { brick.export_v2br(&out) } else { brick.export_pixelrts(&out) };
+        exported.map_err(|error| error.to_string())?;
+        let report =
+            Readable::open(&out).and_then(|readable| readable.verify()).map_err(|e| e.to_string())?;
+        if let Some(finding) = report.findings.first() {
+            return Err(finding.to_string());
+        }
+        let bytes = std::fs::read(&out).map_err(|error| error.to_string())?;
+        let stream = if round % 2 == 0 {
+            public_read(&bytes)?
+        } else {
+            decode(&bytes).map_err(|error| error.to_string())?.data
+        };
+        let [a, b] = blocks.map(|block| stream[block.start as usize..][..4050].to_vec());
+        if a != b || a[..9].repeat(450) != a {
+            return Err(format!("two moments in export {round}"));
+        }
+        seen.insert(a);
+    }
+    Ok(seen)
+}
+
 /// Each commit writes two files with the same number, far from each other. Every export has the same in both.
 #[test]
 fn exports_of_a_live_brick_are_of_one_moment() {
@@ -300,36 +329,17 @@ fn exports_of_a_live_brick_are_of_one_moment() {
                 // Growth in the middle puts another file in the brick's place.
                 let grow_to = (version == 40).then_some(10);
                 live.commit(&Commit { grow_to, ..commit(version) }).unwrap();
-                // As often as a daemon that has something to do all the time, twice over.
-                std::thread::sleep(std::time::Duration::from_millis(20));
+                // Twenty times as often as a daemon commits: every export meets some.
+                std::thread::sleep(std::time::Duration::from_millis(2));
             }
         });
-        let brick = Brick::open(&dir.path().join("t.brick")).unwrap();
-        let mut seen = std::collections::BTreeSet::new();
-        let mut problem = None;
-        for round in 0..40 {
-            let out = dir.path().join(format!("{round}.out"));
-            let exported = if round % 2 == 0 { brick.export_v2br(&out) } else { brick.export_pixelrts(&out) };
-            if let Err(error) = exported {
-                problem = Some(error.to_string());
-                break;
-            }
-            let stream = if round % 2 == 0 {
-                assert!(Brick::open(&out).unwrap().verify().unwrap().is_ok());
-                public_read(&std::fs::read(&out).unwrap()).unwrap()
-            } else {
-                decode(&std::fs::read(&out).unwrap()).unwrap().data
-            };
-            let [a, b] = blocks.map(|block| stream[block.start as usize..][..4050].to_vec());
-            if a != b || a[..9].repeat(450) != a {
-                problem = Some("two moments in one export".into());
-            }
-            seen.insert(a);
-        }
+        // Whatever happens here, the writer is told to stop.
+        let result = export_often(dir.path(), blocks);
         stop.store(true, std::sync::atomic::Ordering::Relaxed);
-        assert_eq!(problem, None);
-        seen
+        result
     });
+    let seen = seen.unwrap();
+    assert_eq!(Brick::open(&dir.path().join("t.brick")).unwrap().header().order, 10, "it has grown");
     assert!(seen.len() > 5, "the brick changed between exports: {} states", seen.len());
     let left: Vec<_> = std::fs::read_dir(dir.path())
         .unwrap()
