@@ -96,6 +96,14 @@ pub enum FormatError {
         /// Bytes there are.
         found: u64,
     },
+    /// More cells than so few bytes can be the contents of.
+    #[error("{found} bytes cannot be a brick of order {order}; it is damaged")]
+    TooSmall {
+        /// Bytes there are.
+        found: u64,
+        /// Order of the curve.
+        order: u8,
+    },
     /// Compressed, but not by SFD: how is not part of the format.
     #[error("its body is compressed in a way that only the program that wrote it knows")]
     ForeignCompression,

@@ -23,6 +23,8 @@ use crate::fold::Curve;
 
 /// Bytes that one byte of a deflate stream can become, at most (258 for two bits, in blocks without end).
 const INFLATION_MAX: u64 = 1032;
+/// Named parts may overlap, but all together they are at most so many times the data: each is hashed by itself.
+const OVERLAP_MAX: u64 = 16;
 /// What the decoder may allocate beside what the file's own length asks for: a row of the largest picture, twice, and
 /// its tables.
 const DECODER_BYTES: usize = 1 << 20;
@@ -352,6 +354,11 @@ impl PixelRts {
                 redacted: raw.redacted,
                 unverified: raw.unverified,
             });
+        }
+        if offsets.iter().map(|offset| offset.len).fold(0, u64::saturating_add)
+            > size.saturating_mul(OVERLAP_MAX)
+        {
+            return Err(format!("its named parts are more than {OVERLAP_MAX} times its data"));
         }
         // Names are in order already.
         offsets.sort_by_key(|offset| offset.start);

@@ -36,7 +36,7 @@ pub(in crate::brick) struct Written {
 
 /// Where the bytes of one artifact are in the data, and what is known of them.
 pub(super) struct Segment {
-    /// Its path, unique in the picture. Ends in number signs if a path that is not UTF-8 looks like another one.
+    /// Its path. Where a path that is not UTF-8 looks like another one, a number sign and its first byte's place follow.
     pub(super) name: String,
     /// Base64 of the path, if `name` is not the path.
     path_bytes: Option<String>,
@@ -221,7 +221,7 @@ fn survey<'a>(
             if end > here.end {
                 break;
             }
-            let (name, path_bytes) = names.unique(path(row));
+            let (name, path_bytes) = names.unique(path(row), start);
             let sha256 = std::mem::take(&mut sha).finalize().into();
             let entropy = std::mem::take(&mut entropy).entropy();
             segments.push(Segment { name, path_bytes, start, end, sha256, entropy });
@@ -236,10 +236,14 @@ struct Names(HashSet<String>);
 
 impl Names {
     /// A name for a path, and the path in base64 if the name is not it.
-    fn unique(&mut self, path: &[u8]) -> (String, Option<String>) {
+    fn unique(&mut self, path: &[u8], start: u64) -> (String, Option<String>) {
         let mut name = String::from_utf8_lossy(path).into_owned();
-        while !self.0.insert(name.clone()) {
-            name.push('#');
+        if !self.0.insert(name.clone()) {
+            name = format!("{name}#{start}");
+            // A file may have been given that very name.
+            while !self.0.insert(name.clone()) {
+                name.push('#');
+            }
         }
         let path_bytes = (name.as_bytes() != path).then(|| BASE64.encode(path));
         (name, path_bytes)
