@@ -40,7 +40,7 @@ pub fn decode(png: &[u8]) -> Result<Decoded> {
     let u32_at = |at: usize| u32::from_be_bytes(header[at..at + 4].try_into().unwrap());
     let (width, height) = (u64::from(u32_at(0)), u64::from(u32_at(4)));
     ensure!(width == height, "Image must be square, got {width}x{height}");
-    ensure!(width & (width - 1) == 0, "Invalid grid size: {width} (not power of 2)");
+    ensure!(width.is_power_of_two(), "Invalid grid size: {width} (not power of 2)");
     ensure!(width * height <= PIXELS_MAX, "decompression bomb");
     // 8 bits, RGBA, deflate, the five filters, not interlaced.
     ensure!(header[8..] == [8, 6, 0, 0, 0], "not 8-bit RGBA: {:?}", &header[8..]);

@@ -155,7 +155,7 @@ struct Sums {
     rows_left: u64,
     /// Base-2 logarithm of the side of the square of pixels that becomes one.
     shrink: u32,
-    sums: Vec<[u64; 3]>,
+    squares: Vec<[u64; 3]>,
     /// Rows of the brick that have been added.
     added: u64,
 }
@@ -164,8 +164,8 @@ impl Sums {
     fn new(columns: u32, rows: u32, shrink: u32) -> Self {
         let columns = columns as usize;
         let rows_at_once = (LEAF_SIDE as usize >> shrink).max(1);
-        let sums = vec![[0; 3]; columns * rows_at_once];
-        Self { columns, rows_left: u64::from(rows), shrink, sums, added: 0 }
+        let squares = vec![[0; 3]; columns * rows_at_once];
+        Self { columns, rows_left: u64::from(rows), shrink, squares, added: 0 }
     }
 
     /// Adds a pixel, `y` rows below the upper edge of the row of leaves.
@@ -173,7 +173,7 @@ impl Sums {
         let (x, y) = ((x >> self.shrink) as usize, (y >> self.shrink) as usize);
         // A leaf may reach over the edge of the picture.
         if x < self.columns {
-            for (sum, channel) in self.sums[y * self.columns + x].iter_mut().zip(rgb) {
+            for (sum, channel) in self.squares[y * self.columns + x].iter_mut().zip(rgb) {
                 *sum += u64::from(channel);
             }
         }
@@ -189,10 +189,10 @@ impl Sums {
         self.rows_left -= rows;
         self.added = 0;
         let area = 2 * self.shrink;
-        let sums = &mut self.sums;
+        let squares = &mut self.squares;
         let bytes =
-            sums[..rows as usize * self.columns].iter().flatten().map(|sum| (sum >> area) as u8).collect();
-        sums.fill([0; 3]);
+            squares[..rows as usize * self.columns].iter().flatten().map(|sum| (sum >> area) as u8).collect();
+        squares.fill([0; 3]);
         bytes
     }
 }

@@ -113,7 +113,7 @@ fn overlapping_parts() -> Vec<u8> {
 fn components() -> Vec<u8> {
     let component = r#"{"hilbert_range":{"start_index":0,"end_index":1}}"#;
     let mut png = picture(8, "PixelRTS{}");
-    let text = format!("PixelRTS-Blueprint{{\"components\":[{}]}}", [component; 100_000].join(","));
+    let text = format!("PixelRTS-Blueprint{{\"components\":[{}]}}", vec![component; 100_000].join(","));
     let after_header = 8 + 25;
     let chunk = chunk(*b"tEXt", &[b"PixelRTS-Blueprint\0", text.as_bytes()].concat());
     png.splice(after_header..after_header, chunk);

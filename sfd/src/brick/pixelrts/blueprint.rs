@@ -18,7 +18,8 @@ const ENTROPY_HIGH: f32 = 7.5;
 
 #[derive(Serialize)]
 pub(super) struct Blueprint<'a> {
-    blueprint_version: &'static str,
+    #[serde(rename = "blueprint_version")]
+    version: &'static str,
     system_name: &'a str,
     system_type: &'static str,
     architecture: &'static str,
@@ -77,7 +78,7 @@ impl<'a> Blueprint<'a> {
             both.sort_by_key(|(row, _)| row.block);
         }
         Self {
-            blueprint_version: "1.0",
+            version: "1.0",
             system_name,
             system_type: "directory tree",
             architecture: "",

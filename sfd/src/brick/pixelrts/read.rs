@@ -225,7 +225,7 @@ impl PixelRts {
                 return Err(ExtractError::NotFound { path: shown() });
             }
             let bytes = self.data()?;
-            let proved = self.proves(self.metadata.data_hash.as_deref(), &bytes);
+            let proved = proves(self.metadata.data_hash.as_deref(), &bytes);
             if proved == Some(false) {
                 return Err(ExtractError::Damaged { path: shown(), start: 0, end: self.data_size() });
             }
@@ -243,9 +243,8 @@ impl PixelRts {
         let data = self.data()?;
         let bytes = offset.of(&data);
         // Without a hash of its own, it is as good as the whole.
-        let proved = self
-            .proves(offset.sha256.as_deref(), bytes)
-            .or_else(|| self.proves(self.metadata.data_hash.as_deref(), &data));
+        let proved = proves(offset.sha256.as_deref(), bytes)
+            .or_else(|| proves(self.metadata.data_hash.as_deref(), &data));
         if proved == Some(false) {
             let (start, end) = (offset.start, offset.start + offset.len);
             return Err(ExtractError::Damaged { path: shown(), start, end });
@@ -268,7 +267,7 @@ impl PixelRts {
             cells,
             detail: detail.to_owned(),
         };
-        match self.proves(self.metadata.data_hash.as_deref(), &data) {
+        match proves(self.metadata.data_hash.as_deref(), &data) {
             Some(true) => {}
             Some(false) => {
                 let detail = "the data does not match data_hash";
@@ -278,7 +277,7 @@ impl PixelRts {
         }
         for offset in &self.offsets {
             report.unverified += u64::from(offset.unverified.is_some());
-            match self.proves(offset.sha256.as_deref(), offset.of(&data)) {
+            match proves(offset.sha256.as_deref(), offset.of(&data)) {
                 Some(true) => report.contents += 1,
                 Some(false) => {
                     let detail = "the bytes do not match their sha256";
@@ -291,11 +290,6 @@ impl PixelRts {
             report.add(finding("blueprint", None, 0, 0, &detail));
         }
         Ok(report)
-    }
-
-    /// Whether bytes have a hash in hexadecimal; `None` if there is none.
-    fn proves(&self, expected: Option<&str>, bytes: &[u8]) -> Option<bool> {
-        expected.map(|expected| hex(&Sha256::digest(bytes)).eq_ignore_ascii_case(expected))
     }
 
     fn data_size(&self) -> u64 {
@@ -395,6 +389,11 @@ impl Offset {
     fn of<'a>(&self, data: &'a [u8]) -> &'a [u8] {
         data.get(self.start as usize..(self.start + self.len) as usize).unwrap_or_default()
     }
+}
+
+/// Whether bytes have a hash in hexadecimal; `None` if there is none.
+fn proves(expected: Option<&str>, bytes: &[u8]) -> Option<bool> {
+    expected.map(|expected| hex(&Sha256::digest(bytes)).eq_ignore_ascii_case(expected))
 }
 
 /// A decoder that has read everything before the pixels.

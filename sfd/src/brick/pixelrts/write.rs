@@ -88,7 +88,8 @@ struct Offset<'a> {
     start: u64,
     end: u64,
     size: u64,
-    offset: u64,
+    #[serde(rename = "offset")]
+    start_again: u64,
     sha256: String,
     #[serde(rename = "type")]
     kind: &'static str,
@@ -111,7 +112,7 @@ impl Serialize for Offsets<'_> {
                 start: segment.start,
                 end: segment.end,
                 size: segment.end - segment.start,
-                offset: segment.start,
+                start_again: segment.start,
                 sha256: hex(&segment.sha256),
                 kind: row.semantics.kind.name(),
                 path_bytes: segment.path_bytes.as_deref(),
