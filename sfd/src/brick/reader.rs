@@ -140,7 +140,7 @@ impl Brick {
             Some(TRAILER_NONE) => Source::Live(Box::new(Catalog::open_read_only(&Files::catalog_of(path))?)),
             Some(_) => {
                 let body_end = (HEADER_LEN as u64).saturating_add(view.header.compressed_size);
-                let index = Index::decode(view.map.bytes()?, body_end).map_err(format)?;
+                let index = Index::decode(view.map.bytes()?, view.header.order, body_end).map_err(format)?;
                 Source::sealed(&index, &view.header).map_err(format)?
             }
         };

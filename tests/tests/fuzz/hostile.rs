@@ -75,7 +75,7 @@ fn chain(rows: u64, is_ring: bool) -> Vec<u8> {
 }
 
 fn on_one_block() -> Vec<u8> {
-    of_rows(6, (0..9_000).map(|id| row(id, None, "file", 64)))
+    of_rows(10, (0..9_000).map(|id| row(id, None, "file", 64)))
 }
 
 fn largest_curve() -> Vec<u8> {
