@@ -1,6 +1,6 @@
 //! A brick as a picture for people: coloured by kind, bright as the bytes are.
 //!
-//! The hue says what an artifact is ([`BASE`]). High risk is drawn towards red, what is not verified towards grey. The
+//! The hue says what an artifact is (the table in [`base`]). High risk is drawn towards red, what is not verified towards grey. The
 //! value of each byte modulates the brightness, so that text, tables and random bytes have their own texture. The
 //! picture is cut to what is in use, because most of a young brick is room to grow; cutting moves nothing.
 //!
