@@ -30,6 +30,8 @@ pub enum Reach {
     Renamed = 7,
     /// `struct file *`: what is open, if somebody has it mapped for writing.
     Mapped = 8,
+    /// `struct dentry *`: the directory in which it is a name.
+    Parent = 9,
 }
 
 /// One target: which argument, and how to get from it to an inode.

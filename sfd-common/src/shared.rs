@@ -18,6 +18,8 @@ pub mod map {
     pub const DROPS: &str = "DROPS";
     /// Per-CPU array: next sequence number by [`super::Stream`].
     pub const SEQUENCES: &str = "SEQUENCES";
+    /// Array of one: not 0 while the reader sleeps and the next record is to wake it (`u32`).
+    pub const ASLEEP: &str = "ASLEEP";
     /// Global: [`crate::KernelOffsets`].
     pub const OFFSETS: &str = "OFFSETS";
     /// Global: bytes waiting in the file ring above which the reader is woken (`u64`).

@@ -18,7 +18,7 @@ use sfd_common::{COMM_LEN, DropReason, HEADER_LEN, Kind, Mark, RecordHeader, Str
 use crate::{
     filter::{self, count_drop, excluded},
     kernel::{self, Address, Object, follow, offset, read},
-    maps::{FILES, PROCESSES, SCRATCH, SCRATCH_LEN, SEQUENCES, Scratch, WATCHED},
+    maps::{ASLEEP, FILES, PROCESSES, SCRATCH, SCRATCH_LEN, SEQUENCES, Scratch, WATCHED},
 };
 
 /// Bytes waiting in the file ring above which the reader is woken; the agent sets a quarter of the ring.
@@ -48,9 +48,19 @@ fn ring(stream: Stream) -> (*mut core::ffi::c_void, u64, DropReason) {
 /// awake; if it is not (two CPUs passed the band at once), it looks by itself within milliseconds.
 const WAKE_BAND: u64 = 16 << 10;
 
-/// The reader polls; only a ring that becomes a quarter full wakes it (a wake-up costs the writer a microsecond).
+/// While records come the reader polls, and only a ring that becomes a quarter full wakes it (a wake-up costs the writer a
+/// microsecond). When none come it sleeps, and the first one wakes it.
 #[inline(always)]
 fn wake_flag(map: *mut core::ffi::c_void, wake: u64) -> u64 {
+    if let Some(asleep) = ASLEEP.get_ptr_mut(0) {
+        // SAFETY: a live map value. Two CPUs that both find it set wake the reader twice, which costs time only.
+        unsafe {
+            if core::ptr::read_volatile(asleep) != 0 {
+                core::ptr::write_volatile(asleep, 0);
+                return u64::from(BPF_RB_FORCE_WAKEUP);
+            }
+        }
+    }
     // SAFETY: `map` is a ring buffer map.
     let waiting = unsafe { bpf_ringbuf_query(map, u64::from(BPF_RB_AVAIL_DATA)) };
     let passing = waiting > wake && waiting <= wake + WAKE_BAND;

@@ -45,6 +45,10 @@ pub(crate) static PROCESSES: RingBuf = RingBuf::with_byte_size(1 << 20, 0);
 #[map]
 pub(crate) static SEQUENCES: PerCpuArray<u64> = PerCpuArray::with_max_entries(STREAMS as u32, 0);
 
+/// Not 0 while the reader sleeps. The record that finds it so wakes the reader and sets it to 0.
+#[map]
+pub(crate) static ASLEEP: Array<u32> = Array::with_max_entries(1, 0);
+
 /// Losses by [`DropReason`].
 #[map]
 pub(crate) static DROPS: PerCpuArray<u64> = PerCpuArray::with_max_entries(DropReason::ALL.len() as u32, 0);

@@ -6,6 +6,7 @@
 //! | batch stage | [`crate::batch::ENTRIES_MAX`] entries | forgotten, counted as `batch_full`, rescanned |
 //! | agent -> worker | one order | the batch stage goes on collecting |
 //! | worker -> agent | unbounded, but one report an order, and one at the end of the baseline | - |
+//! | contents from before changes | per file, in all, by age ([`VersionConfig`]) | the oldest are dropped; the row says so, and `sfd status` counts them |
 //! | raw events to `sfd events` | [`TAP_LINES`] lines a client | the oldest are dropped and the client is told how many |
 //!
 //! One task selects and hands over; one thread (the [`worker`]) owns the roots and does all reading and folding, so
@@ -18,6 +19,7 @@ mod compare;
 mod control;
 mod describe;
 mod draft;
+mod lanes;
 mod latecomers;
 mod later;
 mod mapped;
@@ -31,6 +33,7 @@ mod setup;
 mod state_dir;
 mod status;
 mod survey;
+mod versions;
 mod worker;
 
 use std::future::Future;
@@ -46,10 +49,13 @@ use tracing::{error, info, warn};
 
 pub use clock::now_ns;
 pub use control::Request;
+pub use lanes::{Lane, Lanes};
+pub(crate) use latecomers::DETAIL as LATECOMER;
 pub use setup::{AgentConfig, Prepared, disk_view, merge_roots};
 pub use state_dir::{StateDir, brick_names};
 pub use status::{Latency, RootStatus, Shared};
 pub use survey::{Survey, row_of, survey};
+pub use versions::VersionConfig;
 
 use crate::batch::Batcher;
 use crate::brick::BrickError;
@@ -114,6 +120,9 @@ pub enum AgentError {
     /// The tree does not fit a brick.
     #[error("layout: {0}")]
     Layout(String),
+    /// The threads that read files cannot be started.
+    #[error("a thread cannot be started: {0}")]
+    Thread(io::Error),
     /// More artifacts than a catalog can number.
     #[error("more than 4 294 967 295 artifacts")]
     TooMany,

@@ -266,9 +266,9 @@ fn an_unusable_catalog_is_refused_and_a_baseline_replaces_it() {
     let catalog = fixture.dir().join("t.catalog.sqlite");
     let open = || LiveBrick::open(fixture.dir(), "t").map(|_| ()).unwrap_err();
 
-    fixture.sql("PRAGMA user_version = 3");
-    assert!(matches!(open(), BrickError::CatalogNewer { found: 3, .. }));
-    fixture.sql("PRAGMA user_version = 2; UPDATE artifact SET start = 0, k = 6 WHERE id = 5");
+    fixture.sql("PRAGMA user_version = 4");
+    assert!(matches!(open(), BrickError::CatalogNewer { found: 4, .. }));
+    fixture.sql("PRAGMA user_version = 3; UPDATE artifact SET start = 0, k = 6 WHERE id = 5");
     let error = open();
     assert!(error.needs_baseline() && error.to_string().contains("another artifact"), "{error}");
 
@@ -458,7 +458,7 @@ fn a_catalog_of_the_first_version_keeps_its_history() {
     let fixture = Fixture::new();
     drop(fixture.complete());
     fixture.sql(
-        r#"DROP TABLE writer; ALTER TABLE history DROP COLUMN others; PRAGMA user_version = 1;
+        r#"DROP TABLE region; DROP TABLE version; DROP TABLE writer; ALTER TABLE history DROP COLUMN others; PRAGMA user_version = 1;
         INSERT INTO history (at_ns, path, verb, detail, writers, kind, risk) VALUES
         (5, CAST('/t/a' AS BLOB), 'modified', '',
          '[{"pid":7,"start_ns":1,"uid":0,"login_uid":null,"comm":"vi","cgroup":3},
@@ -523,4 +523,43 @@ fn readers_beside_a_busy_writer_see_no_damage() {
         }
         done.store(true, std::sync::atomic::Ordering::Relaxed);
     });
+}
+
+/// What an upgrade leaves is what a new catalog has: the same tables, columns and indexes.
+#[test]
+fn an_upgraded_catalog_is_like_a_new_one() {
+    let schema = |fixture: &Fixture| {
+        let catalog = rusqlite::Connection::open(fixture.dir().join("t.catalog.sqlite")).unwrap();
+        let sql = "SELECT sqlite_master.type, sqlite_master.name, info.name, info.type, info.\"notnull\", info.dflt_value \
+                   FROM sqlite_master LEFT JOIN pragma_table_info(sqlite_master.name) AS info ORDER BY 1, 2, info.name";
+        let mut statement = catalog.prepare(sql).unwrap();
+        let columns = 0..6;
+        let row = |row: &rusqlite::Row<'_>| {
+            columns.clone().map(|column| row.get::<_, rusqlite::types::Value>(column)).collect()
+        };
+        let rows: Vec<Vec<rusqlite::types::Value>> =
+            statement.query_map([], row).unwrap().collect::<Result<_, _>>().unwrap();
+        rows
+    };
+    let new = Fixture::new();
+    drop(new.complete());
+    let wanted = schema(&new);
+    assert!(wanted.len() > 50);
+    for (version, sql) in [
+        (2, "DROP TABLE region; DROP TABLE version;"),
+        (
+            1,
+            "DROP TABLE region; DROP TABLE version; DROP TABLE writer; ALTER TABLE history DROP COLUMN others;",
+        ),
+    ] {
+        let old = Fixture::new();
+        drop(old.complete());
+        old.sql(&format!("{sql} PRAGMA user_version = {version}"));
+        assert_ne!(schema(&old), wanted);
+        let (mut brick, _, recovery) = old.open();
+        assert_eq!((schema(&old), recovery), (wanted.clone(), Recovery::Clean), "version {version}");
+        brick
+            .commit(&Commit { history: vec![written(10, vec![full_writer(1)])], ..Commit::default() })
+            .unwrap();
+    }
 }

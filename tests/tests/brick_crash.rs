@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use sfd::brick::{Brick, BrickError, LiveBrick, Recovery};
+use sfd::brick::{Brick, BrickError, Catalog, HistoryQuery, LiveBrick, Recovery, Row};
 use sfd_tests::bricks::{Random, contents, public_read};
 
 /// Rounds by default; `SFD_CRASH_ROUNDS` for a longer run.
@@ -78,7 +78,11 @@ fn check(dir: &Path, round: u64, reported: &HashMap<u32, i64>) -> bool {
     };
     assert_eq!(brick.rows().unwrap(), rows);
     let path = brick.path().to_owned();
+    let stats = brick.version_stats();
+    assert!(stats.bytes <= 20_000, "round {round}: {stats:?}");
     drop(brick);
+    let kept = check_versions(&path.with_extension("catalog.sqlite"), round, &rows);
+    assert_eq!(kept, stats.kept, "round {round}");
     let report = Brick::open(&path).unwrap().verify().unwrap();
     assert!(report.is_ok(), "round {round}, {recovery:?}: {}", report.findings[0]);
 
@@ -100,4 +104,24 @@ fn check(dir: &Path, round: u64, reported: &HashMap<u32, i64>) -> bool {
     let gone = reported.iter().filter(|&(id, &version)| version != 0 && is_gone(id)).count();
     assert!(gone <= CHANGES_MAX, "round {round}: {gone} artifacts are lost");
     recovery != Recovery::Clean
+}
+
+/// Rows, lines of history and what is kept of contents are of the same commits: the last change of each artifact left
+/// what its row says, and each change replaced what the one before it left. Returns how many contents are kept.
+fn check_versions(catalog: &Path, round: u64, rows: &[Row]) -> u64 {
+    let catalog = Catalog::open_read_only(catalog).unwrap();
+    let mut last = HashMap::new();
+    let mut kept = 0;
+    for (line, _) in catalog.history(&HistoryQuery::default()).unwrap() {
+        // Contents that are given back have been compared with their hash.
+        let version = catalog.version(line).unwrap().unwrap_or_else(|| panic!("round {round}: line {line}"));
+        let before = last.insert(version.artifact, version.after).flatten();
+        assert_eq!(version.before, before, "round {round}: line {line}");
+        kept += u64::from(version.before.is_some() && version.contents.is_ok());
+    }
+    for row in rows.iter().filter(|row| row.id.0 != 0) {
+        assert_eq!(last.remove(&row.id), Some(Some(row.content_hash)), "round {round}: {:?}", row.id);
+    }
+    assert!(last.values().all(Option::is_none), "round {round}: {last:?}");
+    kept
 }

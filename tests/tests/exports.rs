@@ -173,7 +173,7 @@ proptest! {
             prop_assert_eq!(&stream[start..start + cells.len()], cells.as_slice());
         }
         let copy = Brick::open(&at("public.brick")).unwrap();
-        prop_assert_eq!(copy.rows().unwrap(), brick.rows().unwrap());
+        prop_assert_eq!(copy.artifacts().unwrap(), brick.artifacts().unwrap());
         prop_assert!(copy.verify().unwrap().is_ok());
 
         let exported = brick.export_pixelrts(&at("a.rts.png")).unwrap();

@@ -73,7 +73,7 @@ const SUITES: &[Suite] = &[
     Suite {
         name: "cli",
         shows: "the commands as a user calls them",
-        args: &["-p", "sfd-tests", "--test", "cli"],
+        args: &["-p", "sfd-tests", "--test", "cli", "--test", "sections"],
         kernel: false,
     },
     Suite {

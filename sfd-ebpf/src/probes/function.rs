@@ -103,6 +103,8 @@ fn inode_of(argument: Address, reach: u8) -> Address {
         }
         let dentry = through(offset!(file_dentry));
         if dentry == 0 { 0 } else { of_dentry(follow(dentry, offset!(dentry_parent)).unwrap_or(0)) }
+    } else if reach == Reach::Parent as u8 {
+        of_dentry(through(offset!(dentry_parent)))
     } else if reach == Reach::OldDirectory as u8 {
         let old = through(offset!(renamedata_old_dir));
         if old == 0 { of_dentry(through(offset!(renamedata_old_parent))) } else { old }

@@ -1,10 +1,11 @@
 //! The commit that a root is putting together.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use bytes::Bytes;
 
-use crate::brick::{ArtifactId, Commit, HistoryRow, Row};
+use crate::artifact::Regions;
+use crate::brick::{ArtifactId, Commit, HistoryRow, Row, Version};
 use crate::fold::{Block, FoldOp};
 
 /// Steps after which a draft is committed: enough that the two catalog transactions of a commit cost little beside
@@ -21,6 +22,11 @@ pub(super) struct Draft {
     upserts: BTreeMap<ArtifactId, Row>,
     deletes: Vec<ArtifactId>,
     history: Vec<HistoryRow>,
+    /// What is to be written of each artifact: what the brick will hold of it.
+    fills: HashMap<ArtifactId, Bytes>,
+    regions: BTreeMap<ArtifactId, Option<Regions>>,
+    versions: Vec<Version>,
+    secret: Vec<(ArtifactId, Vec<u8>)>,
     bytes: usize,
     /// When the changes in it happened, for the latency figures.
     born_ns: Vec<i64>,
@@ -43,8 +49,10 @@ impl Draft {
         self.grow_to = Some(order);
     }
 
-    pub(super) fn fill(&mut self, row: &Row, bytes: Bytes) {
+    pub(super) fn fill(&mut self, row: &Row, bytes: Bytes, regions: Option<Regions>) {
         self.bytes += bytes.len();
+        self.fills.insert(row.id, bytes.clone());
+        self.regions.insert(row.id, regions);
         self.ops.push(FoldOp::Fill { block: row.block, bytes, paint: row.paint() });
     }
 
@@ -62,11 +70,30 @@ impl Draft {
 
     pub(super) fn delete(&mut self, id: ArtifactId) {
         self.upserts.remove(&id);
+        self.regions.remove(&id);
         self.deletes.push(id);
     }
 
-    pub(super) fn history(&mut self, row: HistoryRow) {
+    /// Adds a line of history; returns its index.
+    pub(super) fn history(&mut self, row: HistoryRow) -> usize {
         self.history.push(row);
+        self.history.len() - 1
+    }
+
+    /// What is about to be written of an artifact.
+    pub(super) fn filled(&self, id: ArtifactId) -> Option<&Bytes> {
+        self.fills.get(&id)
+    }
+
+    /// Adds what was before a line of history.
+    pub(super) fn version(&mut self, version: Version) {
+        self.bytes += version.contents.as_ref().map_or(0, Bytes::len);
+        self.versions.push(version);
+    }
+
+    /// Nothing of an artifact's earlier contents may stay, nor of what was at its path.
+    pub(super) fn secret(&mut self, id: ArtifactId, path: Vec<u8>) {
+        self.secret.push((id, path));
     }
 
     /// Notes that the draft holds a change that happened at `at_ns`; 0 (nobody reported it) is not counted.
@@ -85,6 +112,9 @@ impl Draft {
             upserts: draft.upserts.into_values().collect(),
             deletes: draft.deletes,
             history: draft.history,
+            regions: draft.regions.into_iter().collect(),
+            versions: draft.versions,
+            secret: draft.secret,
         };
         (commit, draft.born_ns)
     }

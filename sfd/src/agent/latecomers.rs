@@ -15,7 +15,7 @@ use crate::collect::Writer;
 const ARTIFACTS_MAX: usize = 1024;
 
 /// What such a line says.
-pub(super) const DETAIL: &str = "together with the change before";
+pub(crate) const DETAIL: &str = "together with the change before";
 
 #[derive(Debug)]
 struct Seen {

@@ -210,7 +210,9 @@ impl Root {
         self.check_links(artifact.id, tasks);
         if let Some(row) = self.inventory.get(id) {
             let row = row.clone();
-            self.record(&row, path, None, Verb::Created, String::new(), dirty);
+            let line = self.record(&row, path, None, Verb::Created, String::new(), dirty);
+            self.keep_version(line, None, Some(&row));
+            self.note_secret(&row, path, false);
             self.latecomers.saw(id, clock::now_ns(), dirty);
         }
         self.draft.born(dirty.first_ns);
@@ -243,7 +245,7 @@ impl Root {
             return false;
         };
         let row = row_of(id, Some(parent), name, block, artifact);
-        self.draft.fill(&row, fitting(artifact, &row));
+        self.draft.fill(&row, fitting(artifact, &row), artifact.regions.clone());
         self.keep(row);
         true
     }
@@ -266,7 +268,12 @@ impl Root {
             self.later.forget(each);
             self.unwatch_unused(inode_of(&row), watch);
             self.check_links(inode_of(&row), tasks);
-            self.record(&row, &plain(&path), None, Verb::Deleted, String::new(), dirty);
+            let path = plain(&path);
+            let line = self.record(&row, &path, None, Verb::Deleted, String::new(), dirty);
+            if line.is_some() {
+                let contents = self.contents_of(&row, &path);
+                self.keep_version(line, Some((&row, contents)), None);
+            }
             self.flush_if_large()?;
         }
         self.draft.born(dirty.first_ns);

@@ -25,12 +25,14 @@ use crate::fold::{Block, k_for_len};
 const HELD: &str = "it has changed; reading it is costly, so that waits a little";
 
 impl Root {
-    /// Looks at one artifact and drafts what has changed about it.
+    /// Looks at one artifact and drafts what has changed about it. `ready` is what another thread has read a moment ago,
+    /// while it was watched; it counts if the metadata is still the same.
     pub(super) fn look_at(
         &mut self,
         id: ArtifactId,
         dirty: &Dirty,
         trust: Trust,
+        ready: Option<Look>,
         tasks: &mut Tasks,
         watch: &mut dyn Watch,
     ) {
@@ -71,7 +73,16 @@ impl Root {
         };
         let trust = if never_read(&row) { Trust::Read } else { trust };
         self.expect_silence(id, inode, &row.meta, dirty);
-        match self.timed_look(inode, &path, glance, Some(&known), trust) {
+        let look = match (ready, &glance) {
+            (Some(Look::Changed(artifact)), Some(glance))
+                if artifact.id == inode && glance.proves(&artifact) =>
+            {
+                self.counters.looks += 1;
+                Look::Changed(artifact)
+            }
+            _ => self.timed_look(inode, &path, glance, Some(&known), trust),
+        };
+        match look {
             Look::Gone => self.vanish(id, &row, dirty, tasks),
             Look::Unchanged { meta, settled } => {
                 if !settled {
@@ -164,6 +175,8 @@ impl Root {
 
     /// Drafts the new state of a known artifact: in place, or in a new block when its size asks for another.
     fn update(&mut self, old: &Row, artifact: &Artifact, dirty: &Dirty) {
+        // As it is on the brick or in the draft until the new state is drafted.
+        let replaced = self.contents_before(old, &artifact.path, artifact.content_hash);
         let block = self.resize(old, artifact);
         let row = row_of(old.id, old.parent, old.name.clone(), block, artifact);
         let same_cells = block == old.block
@@ -179,7 +192,7 @@ impl Root {
         if same_cells {
             self.draft.repaint(&row);
         } else {
-            self.draft.fill(&row, fitting(artifact, &row));
+            self.draft.fill(&row, fitting(artifact, &row), artifact.regions.clone());
         }
         if !never_read(old) {
             // The cells of anything else are its metadata, so their hash says nothing about contents.
@@ -187,7 +200,8 @@ impl Root {
             let same = row.content_hash == old.content_hash || !contents;
             let verb = if same { Verb::Attributes } else { Verb::Modified };
             if !is_noise(old, &row) {
-                self.record(&row, &artifact.path, None, verb, describe_change(old, &row), dirty);
+                let line = self.record(&row, &artifact.path, None, verb, describe_change(old, &row), dirty);
+                self.keep_version(line, Some((old, replaced)), Some(&row));
                 self.latecomers.saw(row.id, clock::now_ns(), dirty);
             } else if let Some(late) = self.latecomers.take(row.id, dirty) {
                 // What was not settled at the last look is read again, and is as it was.
@@ -196,6 +210,7 @@ impl Root {
             }
             self.draft.born(dirty.first_ns);
         }
+        self.note_secret(&row, &artifact.path, old.redacted || never_read(old));
         self.keep(row);
     }
 

@@ -189,7 +189,7 @@ impl Root {
                 self.remove(id, &dirty, &mut tasks, watch)?;
             } else if let Some((id, (dirty, trust))) = tasks.looks.pop_first() {
                 if trust == Trust::Stat || !self.is_held(id, &dirty) {
-                    self.look_at(id, &dirty, trust, &mut tasks, watch);
+                    self.look_at(id, &dirty, trust, None, &mut tasks, watch);
                 }
             } else {
                 break;
@@ -286,7 +286,7 @@ impl Root {
         }
     }
 
-    /// Writes history, unless nobody could ever want to read it.
+    /// Writes history, unless nobody could ever want to read it. Returns the index of the line in the draft.
     pub(super) fn record(
         &mut self,
         row: &Row,
@@ -295,12 +295,12 @@ impl Root {
         verb: Verb,
         detail: String,
         dirty: &Dirty,
-    ) {
+    ) -> Option<usize> {
         if !self.view.is_noteworthy(path) {
-            return;
+            return None;
         }
         let at_ns = if dirty.first_ns > 0 { dirty.first_ns } else { clock::now_ns() };
-        self.draft.history(HistoryRow {
+        Some(self.draft.history(HistoryRow {
             at_ns,
             path: path.as_os_str().as_bytes().to_vec(),
             from: from.map(|path| path.as_os_str().as_bytes().to_vec()),
@@ -311,6 +311,6 @@ impl Root {
             unknown_writers: dirty.unknown_writer || dirty.writers.is_empty(),
             kind: row.semantics.kind.name().to_owned(),
             risk: row.semantics.risk.level,
-        });
+        }))
     }
 }

@@ -16,11 +16,13 @@ use std::time::{Duration, Instant};
 use tracing::{debug, info, warn};
 
 use super::draft::Draft;
+use super::lanes::{Lane, Lanes};
 use super::latecomers::Latecomers;
 use super::later::Later;
 use super::reconcile::Tasks;
 use super::scan::{Pace, Scan};
 use super::survey::{Survey, survey};
+use super::versions::VersionConfig;
 use super::{AgentError, RootKind};
 use crate::artifact::inventory::Inventory;
 use crate::artifact::look::Looker;
@@ -36,6 +38,10 @@ pub(super) const EVENTS_LOST: &str = "events were lost; waiting for the rescan";
 
 /// Why everything is unverified after a restart.
 pub(super) const RESTARTED: &str = "not compared since the restart";
+
+/// Why everything is unverified after a start with other rules of redaction. No reason to believe what was read before:
+/// it may be readable where it must not be.
+const OTHER_RULES: &str = "not read since the rules of redaction changed";
 
 /// How often what was committed is written to disk, so that little has to be read again after a loss of power. Twice
 /// the 30 s after which the kernel writes dirty pages by itself: nearly everything is on disk by then, so it is quick.
@@ -94,10 +100,14 @@ pub(super) struct Opening<'a> {
     pub(super) view: Box<dyn View>,
     /// What turns paths into artifacts.
     pub(super) looker: Looker,
+    /// Makes more of both, for threads that read ahead during the baseline.
+    pub(super) lane: Option<&'a dyn Fn() -> Result<Lane, AgentError>>,
     /// Set when the daemon is told to stop: long work is then broken off.
     pub(super) stop: Arc<AtomicBool>,
     /// Files that the daemon itself writes to and that may be in the root: its output. Nobody reports those.
     pub(super) own: Vec<InodeId>,
+    /// How much of earlier contents is kept.
+    pub(super) versions: VersionConfig,
 }
 
 /// One watched root.
@@ -111,6 +121,8 @@ pub(super) struct Root {
     pub(super) brick: LiveBrick,
     pub(super) draft: Draft,
     pub(super) scan: Option<Scan>,
+    /// During the first scan of a tree: threads that read ahead of it.
+    pub(super) ahead: Option<Lanes<ArtifactId>>,
     pub(super) pace: Pace,
     /// Objects whose changes nobody reports; they are compared every few seconds.
     pub(super) unwatched: HashSet<InodeId>,
@@ -130,6 +142,8 @@ pub(super) struct Root {
     pub(super) polls: bool,
     /// Most lines of history.
     pub(super) history_max: u64,
+    /// How much of earlier contents is kept.
+    pub(super) versions: VersionConfig,
     stop: Arc<AtomicBool>,
     /// Change-to-brick times of the changes committed, in nanoseconds, the last ones.
     latencies_ns: Vec<u64>,
@@ -152,7 +166,7 @@ impl Root {
         watch: &mut dyn Watch,
         progress: &dyn Fn(u64),
     ) -> Result<Self, AgentError> {
-        let Opening { bricks, name, path, kind, mut view, mut looker, stop, own } = opening;
+        let Opening { bricks, name, path, kind, mut view, mut looker, lane, stop, own, versions } = opening;
         match LiveBrick::open(bricks, name) {
             Ok((brick, rows, recovery)) => {
                 // The brick has marked what it lost: no reason but a loss or a restart lets a look trust what was
@@ -172,6 +186,8 @@ impl Root {
                         info!(root = %path.display(), artifacts = inventory.len(), "brick of an earlier run opened");
                         let mut root =
                             Self::assemble(name, kind, inventory, view, looker, layout, brick, stop, own);
+                        root.set_versions(versions);
+                        root.apply_rules()?;
                         root.distrust(RESTARTED)?;
                         root.start_scan(false);
                         return Ok(root);
@@ -197,8 +213,22 @@ impl Root {
             .map_err(AgentError::Brick)?;
         let inventory =
             Inventory::from_rows(path, rows).map_err(|error| AgentError::Catalog(error.to_string()))?;
-        looker.set_cap(layout.cap());
+        let cap = layout.cap();
+        looker.set_cap(cap);
         let mut root = Self::assemble(name, kind, inventory, view, looker, layout, brick, stop, own);
+        root.ahead = lane.and_then(|lane| {
+            let capped = || {
+                lane().map(|(view, mut looker)| {
+                    (view, {
+                        looker.set_cap(cap);
+                        looker
+                    })
+                })
+            };
+            Lanes::start(capped).inspect_err(|error| warn!(%error, "reading with one thread")).ok()
+        });
+        root.set_versions(versions);
+        root.brick.note_redaction(&root.looker.redactor().fingerprint()).map_err(AgentError::Brick)?;
         root.unwatched = unwatched;
         root.unlisted = unlisted;
         root.start_scan(true);
@@ -245,6 +275,7 @@ impl Root {
             brick,
             draft: Draft::default(),
             scan: None,
+            ahead: None,
             pace: Pace::default(),
             unwatched: HashSet::new(),
             own,
@@ -257,6 +288,7 @@ impl Root {
             mapped: HashSet::new(),
             polls: false,
             history_max: HISTORY_ROWS_MAX,
+            versions: VersionConfig::default(),
             stop,
             latencies_ns: Vec::new(),
             history_lines: 0,
@@ -306,6 +338,21 @@ impl Root {
         }
         self.brick.set_unverified_all(why).map_err(AgentError::Brick)?;
         self.inventory.unverify_all(why);
+        Ok(())
+    }
+
+    /// Sees to it that everything is read by the rules of redaction that are in force.
+    fn apply_rules(&mut self) -> Result<(), AgentError> {
+        let rules = self.looker.redactor().fingerprint();
+        let before = self.brick.redaction().map_err(AgentError::Brick)?;
+        if before.as_deref() == Some(&rules[..]) {
+            return Ok(());
+        }
+        if before.is_some() {
+            warn!(root = %self.path().display(), "the rules of redaction have changed; reading everything again");
+        }
+        self.brick.set_redaction(&rules, OTHER_RULES).map_err(AgentError::Brick)?;
+        self.inventory.unverify_all_anew(OTHER_RULES);
         Ok(())
     }
 
@@ -393,10 +440,11 @@ impl Root {
         Ok(())
     }
 
-    /// Drops the oldest history beyond the bound.
+    /// Drops the oldest history beyond the bound, and earlier contents beyond their age.
     pub(super) fn prune_history(&mut self) -> Result<(), AgentError> {
         self.history_lines = 0;
         self.brick.prune_history(self.history_max, None).map_err(AgentError::Brick)?;
+        self.brick.drop_old_versions(super::clock::now_ns()).map_err(AgentError::Brick)?;
         Ok(())
     }
 

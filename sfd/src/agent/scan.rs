@@ -3,10 +3,12 @@
 use std::collections::{BTreeSet, HashSet, VecDeque};
 use std::time::{Duration, Instant};
 
+use super::lanes::Lanes;
 use super::reconcile::{Tasks, Trust};
 use super::root::Root;
 use super::{AgentError, clock};
 use crate::artifact::inventory::{inode_of, is_dir};
+use crate::artifact::look::Look;
 use crate::batch::Dirty;
 use crate::brick::ArtifactId;
 use crate::collect::{InodeId, Watch};
@@ -148,7 +150,7 @@ impl Root {
             None => return Ok(false),
             Some(scan) => {
                 scan.spent += clock::thread_cpu().saturating_sub(before);
-                scan.queue.is_empty() && !stopping
+                scan.queue.is_empty() && self.ahead.is_none() && !stopping
             }
         };
         if over {
@@ -161,8 +163,8 @@ impl Root {
         let started = Instant::now();
         let quiet = Dirty::default();
         while started.elapsed() < budget && !self.is_stopping() {
+            let Some((id, ready)) = self.next_to_compare(watch) else { break };
             let Some(scan) = &mut self.scan else { break };
-            let Some(id) = scan.queue.pop_front() else { break };
             let register = !scan.just_laid_out;
             let offer = !(scan.partial && scan.refused);
             if let Some(looked_at) = &mut scan.since_doubt {
@@ -184,10 +186,33 @@ impl Root {
                 self.work_off(tasks, watch)?;
             }
             let mut tasks = Tasks::default();
-            self.look_at(id, &quiet, Trust::Stat, &mut tasks, watch);
+            self.look_at(id, &quiet, Trust::Stat, ready, &mut tasks, watch);
             self.work_off(tasks, watch)?;
         }
         Ok(())
+    }
+
+    /// The artifact whose turn it is, and what another thread has read of it meanwhile, if any does.
+    fn next_to_compare(&mut self, watch: &mut dyn Watch) -> Option<(ArtifactId, Option<Look>)> {
+        while self.ahead.as_ref().is_some_and(Lanes::has_room)
+            && let Some(id) = self.scan.as_mut()?.queue.pop_front()
+        {
+            let Some(row) = self.inventory.get(id) else { continue };
+            let (inode, dir, cells) = (inode_of(row), is_dir(row), row.block.cells());
+            let path = self.inventory.path(id);
+            if !dir {
+                // Watched, then read: what changes afterwards is reported.
+                self.watch(inode, &path, dir, watch);
+            }
+            if let Some(ahead) = &mut self.ahead {
+                ahead.ask(id, path, cells);
+            }
+        }
+        if let Some(next) = self.ahead.as_mut().and_then(Lanes::take) {
+            return Some(next);
+        }
+        self.ahead = None;
+        Some((self.scan.as_mut()?.queue.pop_front()?, None))
     }
 }
 

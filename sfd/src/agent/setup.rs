@@ -8,9 +8,11 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use super::lanes::Lane;
 use super::resolve::Ancestors;
 use super::root::{Opening, Root};
 use super::state_dir::{StateDir, brick_names};
+use super::versions::VersionConfig;
 use super::worker::Opener;
 use super::{AgentError, RootKind};
 use crate::artifact::Meta;
@@ -45,6 +47,8 @@ pub struct AgentConfig {
     pub redact: bool,
     /// More globs of absolute paths whose contents are secret.
     pub redact_also: Vec<String>,
+    /// How much of what text files held before their changes is kept.
+    pub versions: VersionConfig,
     /// Bytes of the kernel's file-event ring; a power of two times the page size.
     pub file_ring_bytes: u32,
     /// Most inodes watched by the kernel side; beyond it scans do the work.
@@ -145,14 +149,27 @@ pub(super) fn prepare(config: &AgentConfig, stop: &Arc<AtomicBool>) -> Result<Pr
         let (root, bricks, redactor) = (path.clone(), state.bricks(), redactor.clone());
         let stop = Arc::clone(stop);
         let own = own.clone();
+        let versions = config.versions;
         let (exclude, state) = (config.exclude.clone(), state.path().to_path_buf());
         let open: Opener = Box::new(move |watch, progress| {
-            let looker = Looker::new(LookOptions::default(), redactor.clone());
-            let view = view_of(kind, &root, &exclude, &state)?;
-            let stop = Arc::clone(&stop);
-            let own = own.clone();
-            let opening =
-                Opening { bricks: &bricks, name: &name, path: &root, kind, view, looker, stop, own };
+            let lane = || -> Result<Lane, AgentError> {
+                let view = view_of(kind, &root, &exclude, &state)?;
+                Ok((view, Looker::new(LookOptions::default(), redactor.clone())))
+            };
+            let (view, looker) = lane()?;
+            let opening = Opening {
+                bricks: &bricks,
+                name: &name,
+                path: &root,
+                kind,
+                view,
+                looker,
+                // What is read of `/proc` is small, and its view remembers what it has listed.
+                lane: (kind == RootKind::Tree).then_some(&lane),
+                stop: Arc::clone(&stop),
+                own: own.clone(),
+                versions,
+            };
             Root::open(opening, watch, progress)
         });
         openers.push((path.clone(), kind, open));

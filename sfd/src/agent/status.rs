@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::RootKind;
 use super::root::Root;
+use crate::brick::VersionStats;
 
 /// Latencies remembered for the percentiles: some minutes of a busy host.
 const LATENCIES_MAX: usize = 4096;
@@ -47,6 +48,9 @@ pub struct RootStatus {
     pub cells_written: u64,
     /// Artifacts looked at.
     pub looks: u64,
+    /// What is kept of what text files held before their changes.
+    #[serde(default)]
+    pub versions: VersionStats,
     /// Why the root is closed, if it is.
     pub error: Option<String>,
 }
@@ -71,6 +75,7 @@ impl RootStatus {
             commits: 0,
             cells_written: 0,
             looks: 0,
+            versions: VersionStats::default(),
             error: Some(why.to_owned()),
         }
     }
@@ -97,6 +102,7 @@ impl Root {
             commits: counters.commits,
             cells_written: counters.cells_written,
             looks: counters.looks,
+            versions: self.brick.version_stats(),
             error: None,
         }
     }

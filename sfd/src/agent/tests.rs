@@ -9,6 +9,7 @@ mod pace;
 mod random;
 mod restarts;
 mod rig;
+mod versions;
 mod workers;
 
 use rig::Rig;

@@ -267,6 +267,9 @@ impl Worker {
         });
         let baseline_done = !scanning && !self.baseline_reported;
         self.baseline_reported |= baseline_done;
+        if baseline_done {
+            crate::collect::give_memory_back();
+        }
         self.publish();
         if ready || baseline_done {
             self.report(Report { ready, baseline_done });

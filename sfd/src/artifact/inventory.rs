@@ -2,10 +2,12 @@
 
 #![forbid(unsafe_code)]
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Component, Path, PathBuf};
+
+use smallvec::SmallVec;
 
 use crate::artifact::FileType;
 use crate::brick::{ArtifactId, Row};
@@ -15,16 +17,18 @@ use crate::collect::InodeId;
 #[derive(Debug)]
 struct Node {
     row: Row,
-    children: BTreeMap<Box<[u8]>, ArtifactId>,
+    /// In the order of their names, which are in their own rows only: a second copy of every name is a tenth of all this.
+    children: Vec<ArtifactId>,
 }
 
 /// The artifacts of one watched root.
 #[derive(Debug)]
 pub struct Inventory {
     root: PathBuf,
-    nodes: HashMap<ArtifactId, Node>,
-    /// Hard links share an inode, hence the list.
-    by_inode: HashMap<InodeId, Vec<ArtifactId>>,
+    /// Boxed: a hash table is up to half empty, and a node has some hundred bytes.
+    nodes: HashMap<ArtifactId, Box<Node>>,
+    /// Hard links share an inode, hence the list. Nearly all have one name, for which it takes no memory of its own.
+    by_inode: HashMap<InodeId, SmallVec<[ArtifactId; 2]>>,
     root_id: Option<ArtifactId>,
     next: u32,
     unverified: u64,
@@ -61,27 +65,31 @@ impl Inventory {
         let broken = |id, what| BrokenTree { root: root.to_path_buf(), id, what };
         let mut links = Vec::with_capacity(rows.len());
         for row in rows {
-            links.push((row.id, row.parent, row.name.clone()));
+            links.push((row.id, row.parent));
             inventory.index(&row);
             let id = row.id;
             inventory.next = inventory.next.max(id.0 + 1);
-            if inventory.nodes.insert(id, Node { row, children: BTreeMap::new() }).is_some() {
+            if inventory.nodes.insert(id, Box::new(Node { row, children: Vec::new() })).is_some() {
                 return Err(broken(id, "occurs twice"));
             }
         }
-        for (id, parent, name) in links {
+        // In this order, each child is put at the end of its directory's list.
+        links.sort_by(|(a, _), (b, _)| inventory.name(*a).cmp(inventory.name(*b)));
+        for (id, parent) in links {
             let Some(parent) = parent else {
                 if inventory.root_id.replace(id).is_some() {
                     return Err(broken(id, "is a second root"));
                 }
                 continue;
             };
+            let last = inventory.nodes.get(&parent).and_then(|node| node.children.last().copied());
+            if last.is_some_and(|last| inventory.name(last) == inventory.name(id)) {
+                return Err(broken(id, "shares its name with another one"));
+            }
             let Some(node) = inventory.nodes.get_mut(&parent).filter(|node| node.row.id != id) else {
                 return Err(broken(id, "has no parent"));
             };
-            if node.children.insert(name.into_boxed_slice(), id).is_some() {
-                return Err(broken(id, "shares its name with another one"));
-            }
+            node.children.push(id);
         }
         let reachable = inventory.root_id.map_or(0, |id| inventory.subtree(id).len());
         if reachable != inventory.nodes.len() {
@@ -134,20 +142,29 @@ impl Inventory {
 
     /// Names and numbers in a directory, in name order.
     pub fn children(&self, id: ArtifactId) -> impl Iterator<Item = (&OsStr, ArtifactId)> {
-        self.nodes
-            .get(&id)
-            .into_iter()
-            .flat_map(|node| node.children.iter().map(|(name, id)| (OsStr::from_bytes(name), *id)))
+        let children = self.nodes.get(&id).map_or(&[][..], |node| &node.children);
+        children.iter().map(|child| (OsStr::from_bytes(self.name(*child)), *child))
+    }
+
+    fn name(&self, id: ArtifactId) -> &[u8] {
+        self.nodes.get(&id).map_or(&[], |node| &node.row.name)
+    }
+
+    /// Where a name is in the list of a directory's children, or where it would be.
+    fn position(&self, dir: ArtifactId, name: &[u8]) -> Result<usize, usize> {
+        let children = self.nodes.get(&dir).map_or(&[][..], |node| &node.children);
+        children.binary_search_by(|child| self.name(*child).cmp(name))
     }
 
     /// The artifact called `name` in a directory.
     pub fn child(&self, dir: ArtifactId, name: &OsStr) -> Option<ArtifactId> {
-        self.nodes.get(&dir)?.children.get(name.as_bytes()).copied()
+        let at = self.position(dir, name.as_bytes()).ok()?;
+        self.nodes.get(&dir)?.children.get(at).copied()
     }
 
     /// The artifacts that are this inode (several for hard links).
     pub fn by_inode(&self, id: InodeId) -> &[ArtifactId] {
-        self.by_inode.get(&id).map_or(&[], Vec::as_slice)
+        self.by_inode.get(&id).map_or(&[], SmallVec::as_slice)
     }
 
     /// The artifact at an absolute path without `..` and symbolic links.
@@ -186,7 +203,7 @@ impl Inventory {
         while let Some(at) = found.get(next).copied() {
             next += 1;
             if let Some(node) = self.nodes.get(&at) {
-                found.extend(node.children.values());
+                found.extend(&node.children);
             }
         }
         found
@@ -197,25 +214,37 @@ impl Inventory {
         let id = row.id;
         let children = match self.unlink(id) {
             Some(node) => node.children,
-            None => BTreeMap::new(),
+            None => Vec::new(),
         };
         self.index(&row);
         match row.parent {
             Some(parent) => {
+                let at = self.position(parent, &row.name);
                 if let Some(node) = self.nodes.get_mut(&parent) {
-                    node.children.insert(row.name.clone().into_boxed_slice(), id);
+                    match at {
+                        Ok(taken) => node.children[taken] = id,
+                        Err(free) => node.children.insert(free, id),
+                    }
                 }
             }
             None => self.root_id = Some(id),
         }
         self.next = self.next.max(id.0 + 1);
-        self.nodes.insert(id, Node { row, children });
+        self.nodes.insert(id, Box::new(Node { row, children }));
     }
 
     /// Marks every artifact unverified; one that is already keeps its reason.
     pub fn unverify_all(&mut self, why: &str) {
         for node in self.nodes.values_mut() {
             node.row.unverified.get_or_insert_with(|| why.to_owned());
+        }
+        self.unverified = self.nodes.len() as u64;
+    }
+
+    /// Marks every artifact unverified for this reason, whatever it was before.
+    pub fn unverify_all_anew(&mut self, why: &str) {
+        for node in self.nodes.values_mut() {
+            node.row.unverified = Some(why.to_owned());
         }
         self.unverified = self.nodes.len() as u64;
     }
@@ -234,7 +263,11 @@ impl Inventory {
         self.unverified += u64::from(row.unverified.is_some());
     }
 
-    fn unlink(&mut self, id: ArtifactId) -> Option<Node> {
+    fn unlink(&mut self, id: ArtifactId) -> Option<Box<Node>> {
+        let place = self.nodes.get(&id).and_then(|node| {
+            let parent = node.row.parent?;
+            Some((parent, self.position(parent, &node.row.name).ok()?))
+        });
         let node = self.nodes.remove(&id)?;
         let inode = inode_of(&node.row);
         if let Some(ids) = self.by_inode.get_mut(&inode) {
@@ -244,10 +277,12 @@ impl Inventory {
             }
         }
         self.unverified -= u64::from(node.row.unverified.is_some());
-        if let Some(parent) = node.row.parent.and_then(|parent| self.nodes.get_mut(&parent))
-            && parent.children.get(node.row.name.as_slice()) == Some(&id)
+        if let Some((parent, at)) = place
+            && let Some(parent) = self.nodes.get_mut(&parent)
+            // Another one may have taken the name meanwhile.
+            && parent.children.get(at) == Some(&id)
         {
-            parent.children.remove(node.row.name.as_slice());
+            parent.children.remove(at);
         }
         Some(node)
     }

@@ -5,6 +5,7 @@
 //! look      stat -> read -> hash -> cells; unchanged ones stop here
 //! redact    which contents are secret, and what is shown in their place
 //! kinds/    what it is, one small file a kind
+//! regions   the named parts of an ELF file
 //! ```
 #![forbid(unsafe_code)]
 
@@ -19,10 +20,12 @@ pub mod inventory;
 pub mod kinds;
 pub mod look;
 pub mod redact;
+pub mod regions;
 pub mod view;
 
 pub use look::{Known, Look, LookOptions, Looker, Renamed};
 pub use redact::{RedactError, Redaction, Redactor};
+pub use regions::{Region, Regions};
 
 /// What the file system says of an object, without its contents.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -98,6 +101,8 @@ pub struct Artifact {
     /// `false`: a time stamp was so close to the reading that a later change could carry the same one. Look again a
     /// little later.
     pub settled: bool,
+    /// Its named parts, if it is of a sort that has any and `cells` are its very bytes.
+    pub regions: Option<Regions>,
     /// Why the contents could not be verified (permission, I/O error, changed while read), if so.
     pub unverified: Option<String>,
     /// What it is.

@@ -169,6 +169,16 @@ pub enum ExtractError {
         /// One past the last cell.
         end: u64,
     },
+    /// It has no such part, or several.
+    #[error("{path}: section {section}: {what}")]
+    Section {
+        /// The path, lossy.
+        path: String,
+        /// The part that was asked for.
+        section: String,
+        /// What there is instead.
+        what: String,
+    },
     /// The brick could not be read.
     #[error(transparent)]
     Brick(#[from] BrickError),

@@ -1,5 +1,6 @@
 //! The index at the end of a sealed brick: zstd-compressed JSON between body and footer.
 
+use std::collections::HashMap;
 use std::io::Read;
 
 use base64::Engine;
@@ -9,12 +10,13 @@ use sha2::{Digest, Sha256};
 
 use super::format::{FOOTER_LEN, Footer, FormatError};
 use super::{ArtifactId, Row};
-use crate::artifact::{Meta, Semantics};
+use crate::artifact::{Meta, Region, Regions, Semantics};
 use crate::fold::Block;
 use crate::fold::merkle::{Hash, Merkle, empty_hash, leaf_count};
 
-/// Level of compression: the index is small beside the body, and this is where zstd's curve flattens.
-const ZSTD_LEVEL: i32 = 9;
+/// Level of compression. The index of /usr (139 000 artifacts, 85 MB) is 10.2 MB at level 1 and 10.1 MB at 9, which takes seven
+/// times as long: most of it is hashes.
+const ZSTD_LEVEL: i32 = 1;
 /// No index is larger: ten million artifacts of 400 bytes.
 const RAW_LEN_MAX: u64 = 4 << 30;
 /// No index is packed tighter: ten thousand empty files of one directory are packed 37 to 1. Bounds what a small hostile
@@ -58,16 +60,26 @@ struct IndexRow {
     redacted: bool,
     unverified: Option<String>,
     semantics: Semantics,
+    /// Two keys; an index without them has none, and readers that do not know them pass over them.
+    #[serde(default, flatten, skip_serializing_if = "Option::is_none")]
+    regions: Option<Regions>,
 }
 
 impl Index {
-    pub(super) fn new(order: u8, cap: u8, rows: &[Row], merkle: &Merkle, frames: Option<Vec<Frame>>) -> Self {
+    pub(super) fn new(
+        order: u8,
+        cap: u8,
+        rows: &[Row],
+        regions: &HashMap<ArtifactId, Regions>,
+        merkle: &Merkle,
+        frames: Option<Vec<Frame>>,
+    ) -> Self {
         let leaves = merkle.leaves();
         let occupied = leaves.iter().rposition(|hash| *hash != empty_hash(0)).map_or(0, |last| last + 1);
         Self {
             order,
             cap,
-            artifacts: rows.iter().map(IndexRow::new).collect(),
+            artifacts: rows.iter().map(|row| IndexRow::new(row, regions.get(&row.id))).collect(),
             leaves: BASE64.encode(leaves[..occupied].as_flattened()),
             frames,
         }
@@ -125,6 +137,12 @@ impl Index {
             .collect()
     }
 
+    /// The named parts of the artifacts that have any.
+    pub(super) fn regions(&self) -> HashMap<ArtifactId, Regions> {
+        let regions = self.artifacts.iter().filter_map(|row| Some((row.id, row.regions.clone()?)));
+        regions.collect()
+    }
+
     pub(super) fn leaves(&self) -> Result<Vec<Hash>, FormatError> {
         let bytes = BASE64.decode(&self.leaves).map_err(|error| FormatError::Index(error.to_string()))?;
         let (hashes, rest) = bytes.as_chunks::<32>();
@@ -139,7 +157,7 @@ impl Index {
 }
 
 impl IndexRow {
-    fn new(row: &Row) -> Self {
+    fn new(row: &Row, regions: Option<&Regions>) -> Self {
         let name = String::from_utf8_lossy(&row.name);
         let is_exact = name.as_bytes() == row.name;
         Self {
@@ -157,6 +175,7 @@ impl IndexRow {
             redacted: row.redacted,
             unverified: row.unverified.clone(),
             semantics: row.semantics.clone(),
+            regions: regions.filter(|_| row.exact && !row.redacted).cloned(),
         }
     }
 
@@ -165,6 +184,12 @@ impl IndexRow {
             Some(bytes) => BASE64.decode(bytes).ok()?,
             None => self.name.clone().into_bytes(),
         };
+        let regions = self.regions.as_ref().map(|regions| regions.regions.as_slice()).unwrap_or_default();
+        let is_inside =
+            |region: &Region| region.start.checked_add(region.len).is_some_and(|end| end <= self.len);
+        if !regions.iter().all(is_inside) {
+            return None;
+        }
         Some(Row {
             id: self.id,
             parent: self.parent,

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! format    the 132-byte header and the footer, pure        index    the trailer of a sealed brick
-//! catalog   SQLite: rows, leaf hashes, marks, history       map      memory maps; the only unsafe here
+//! catalog   SQLite: rows, leaf hashes, marks, history, earlier contents       map      memory maps; the only unsafe here
 //! live      a brick that is patched in place                sealed   a brick in one file
 //! reader    either of them, read by anyone                  verify   what is wrong with it
 //! snapshot  a sealed copy of one moment                     export   other forms of it
@@ -16,7 +16,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::artifact::SemanticsSource;
-use crate::artifact::{Meta, Semantics};
+use crate::artifact::{Meta, Regions, Semantics};
 use crate::fold::{self, Block, FoldOp, FoldPlan, Paint};
 
 pub mod catalog;
@@ -38,7 +38,7 @@ pub mod sealed;
 mod snapshot;
 pub mod verify;
 
-pub use catalog::{Catalog, HistoryQuery};
+pub use catalog::{Catalog, HistoryQuery, Missing, Version, VersionLimits, VersionLine, VersionStats};
 pub use error::{BrickError, ExtractError};
 pub use export::{ExportError, Exported};
 pub(crate) use files::NewFile;
@@ -168,4 +168,10 @@ pub struct Commit {
     pub deletes: Vec<ArtifactId>,
     /// History appended.
     pub history: Vec<HistoryRow>,
+    /// The named parts of what is written; `None`: it has none (any more).
+    pub regions: Vec<(ArtifactId, Option<Regions>)>,
+    /// What was before the lines of `history` that tell of changed contents.
+    pub versions: Vec<Version>,
+    /// Artifacts that have become secret, with their paths: no earlier contents of theirs may stay.
+    pub secret: Vec<(ArtifactId, Vec<u8>)>,
 }

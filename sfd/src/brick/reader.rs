@@ -19,7 +19,7 @@ use super::format::{FormatError, HEADER_LEN, Header, TRAILER_NONE};
 use super::index::{Frame, Index, hex};
 use super::map::{Bands, FileMap};
 use super::{ArtifactId, BrickError, Catalog, ExtractError, Row, disk};
-use crate::artifact::{FileType, Semantics};
+use crate::artifact::{FileType, Region, Regions, Semantics};
 use crate::fold::merkle::{Hash, LEAF_BYTES, LEAF_CELLS, Merkle, leaf_block, leaf_count};
 use crate::fold::{Curve, Histogram, ORDER_MAX, apply};
 
@@ -71,6 +71,9 @@ pub struct ArtifactEntry {
     pub content_hash: String,
     /// What it is.
     pub semantics: Semantics,
+    /// Its named parts; each starts so many cells after `start` as its own `start` says.
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    pub regions: Option<Regions>,
 }
 
 /// A whole brick as `sfd inspect --json` shows it.
@@ -117,7 +120,13 @@ pub(super) struct View {
 #[derive(Debug)]
 pub(super) enum Source {
     /// The index at the end of the file.
-    Sealed { rows: Vec<Row>, leaves: Vec<Hash>, cap: u8, frames: Option<HashMap<u64, (u64, u64)>> },
+    Sealed {
+        rows: Vec<Row>,
+        regions: HashMap<ArtifactId, Regions>,
+        leaves: Vec<Hash>,
+        cap: u8,
+        frames: Option<HashMap<u64, (u64, u64)>>,
+    },
     /// The catalog beside the file.
     Live(Box<Catalog>),
     /// A V2BR file of another program: pixels and nothing else.
@@ -181,10 +190,20 @@ impl Brick {
 
     /// All artifacts, in the order of their places on the curve.
     pub fn artifacts(&self) -> Result<Vec<ArtifactEntry>, BrickError> {
-        let mut rows = self.rows()?;
+        let (mut rows, mut regions) = match &self.source {
+            Source::Sealed { rows, regions, .. } => (rows.clone(), regions.clone()),
+            Source::Live(catalog) => {
+                catalog.snapshot(|catalog| Ok((catalog.rows()?, catalog.all_regions()?)))?
+            }
+            Source::Foreign => (Vec::new(), HashMap::new()),
+        };
         let paths = paths(&rows);
         rows.sort_unstable_by_key(|row| row.block);
-        Ok(rows.into_iter().map(|row| ArtifactEntry::new(&paths, row)).collect())
+        let entry = |row: Row| {
+            let regions = regions.remove(&row.id).filter(|_| row.exact && !row.redacted);
+            ArtifactEntry::new(&paths, row, regions)
+        };
+        Ok(rows.into_iter().map(entry).collect())
     }
 
     /// Header and artifacts.
@@ -213,6 +232,30 @@ impl Brick {
     /// # Errors
     /// There is no such path, or the brick does not hold its verified contents byte for byte.
     pub fn extract(&self, path: &[u8]) -> Result<Vec<u8>, ExtractError> {
+        self.extract_row(path).map(|(_, contents)| contents)
+    }
+
+    /// The bytes of one named part of an artifact, and where they are in its contents. `section` is a name, or
+    /// `NAME@START`.
+    ///
+    /// # Errors
+    /// As [`extract`](Self::extract), and when it has no such part or several.
+    pub fn extract_section(&self, path: &[u8], section: &str) -> Result<(Region, Vec<u8>), ExtractError> {
+        let (_, contents) = self.extract_row(path)?;
+        let failed = |what: String| ExtractError::Section {
+            path: String::from_utf8_lossy(path).into_owned(),
+            section: section.to_owned(),
+            what,
+        };
+        // Not from the index: these are the very bytes, and who has them needs to believe nobody.
+        let regions =
+            Regions::of(&contents).ok_or_else(|| failed("has no sections, it is not an ELF file".into()))?;
+        let region = regions.find(section).map_err(failed)?;
+        let (start, end) = (region.start as usize, (region.start + region.len) as usize);
+        Ok((region.clone(), contents.get(start..end).unwrap_or_default().to_vec()))
+    }
+
+    fn extract_row(&self, path: &[u8]) -> Result<(Row, Vec<u8>), ExtractError> {
         let rows = self.rows()?;
         let paths = paths(&rows);
         let shown = || String::from_utf8_lossy(path).into_owned();
@@ -234,13 +277,35 @@ impl Brick {
             }
             let contents = self.contents_in(&self.fresh_view()?, &row)?;
             if row.proves(&contents) {
-                return Ok(contents);
+                return Ok((row, contents));
             }
             let Some(again) = self.retry(deadline, |catalog| catalog.row(row.id))? else {
                 let (start, end) = (row.block.start, row.block.end());
                 return Err(ExtractError::Damaged { path: shown(), start, end });
             };
             row = again.ok_or_else(not_found)?;
+        }
+    }
+
+    /// The contents of an artifact if they have this hash, whether they are verified now or not; `None` when it is gone,
+    /// has other contents, or they are not in the brick byte for byte.
+    pub fn contents_of(&self, id: ArtifactId, hash: &Hash) -> Result<Option<Vec<u8>>, BrickError> {
+        let Source::Live(catalog) = &self.source else { return Ok(None) };
+        let deadline = Instant::now() + PATIENCE;
+        let mut row = catalog.row(id)?;
+        loop {
+            let Some(found) = row.filter(|row| row.exact && !row.redacted && row.content_hash == *hash)
+            else {
+                return Ok(None);
+            };
+            let contents = self.contents_in(&self.fresh_view()?, &found)?;
+            if found.proves(&contents) {
+                return Ok(Some(contents));
+            }
+            match self.retry(deadline, |catalog| catalog.row(id))? {
+                Some(again) => row = again,
+                None => return Ok(None),
+            }
         }
     }
 
@@ -379,7 +444,13 @@ impl Source {
             return Err(damaged("a frame is outside the body"));
         }
         let frames = frames.map(|f| f.iter().map(|&(leaf, offset, len)| (leaf, (offset, len))).collect());
-        Ok(Self::Sealed { rows: index.rows()?, leaves: index.leaves()?, cap: index.cap, frames })
+        Ok(Self::Sealed {
+            rows: index.rows()?,
+            regions: index.regions(),
+            leaves: index.leaves()?,
+            cap: index.cap,
+            frames,
+        })
     }
 }
 
@@ -389,7 +460,15 @@ pub(super) fn root_of(order: u8, leaves: impl IntoIterator<Item = (u64, Hash)>) 
 }
 
 impl ArtifactEntry {
-    fn new(paths: &HashMap<ArtifactId, Vec<u8>>, row: Row) -> Self {
+    /// Whether it has this very path.
+    pub fn is_at(&self, path: &[u8]) -> bool {
+        match &self.path_bytes {
+            Some(bytes) => BASE64.decode(bytes).is_ok_and(|bytes| bytes == path),
+            None => self.path.as_bytes() == path,
+        }
+    }
+
+    fn new(paths: &HashMap<ArtifactId, Vec<u8>>, row: Row, regions: Option<Regions>) -> Self {
         let bytes = paths.get(&row.id).map_or(row.name.as_slice(), Vec::as_slice);
         let path = String::from_utf8_lossy(bytes).into_owned();
         Self {
@@ -410,6 +489,7 @@ impl ArtifactEntry {
             mtime_ns: row.meta.mtime_ns,
             content_hash: hex(&row.content_hash),
             semantics: row.semantics,
+            regions,
         }
     }
 }

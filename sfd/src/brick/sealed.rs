@@ -3,6 +3,7 @@
 //! The body is painted in a memory map of the temporary file, so memory use does not grow with the contents. With
 //! `compress` it is painted in a file without a name first, and then stored leaf by leaf.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::{BufWriter, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -15,7 +16,8 @@ use super::format::{FLAG_COMPRESSED, FLAG_METADATA, HEADER_LEN, Header, TRAILER_
 use super::index::{Frame, Index};
 use super::live::LiveBrick;
 use super::pixels::Pixels;
-use super::{BrickError, Row, files};
+use super::{ArtifactId, BrickError, Row, files};
+use crate::artifact::Regions;
 use crate::fold::merkle::{LEAF_BYTES, empty_hash, leaf_block};
 use crate::fold::{FoldOp, FoldPlan, Layout, apply};
 
@@ -40,6 +42,7 @@ pub struct SealedWriter {
     pixels: Pixels,
     cap: u8,
     rows: Vec<Row>,
+    regions: HashMap<ArtifactId, Regions>,
     options: SealOptions,
 }
 
@@ -59,7 +62,15 @@ impl SealedWriter {
         };
         let mut pixels = Pixels::blank(body, out, order)?;
         pixels.map.reserve(0..1)?;
-        Ok(Self { out: out.to_owned(), file, pixels, cap, rows: Vec::new(), options })
+        Ok(Self {
+            out: out.to_owned(),
+            file,
+            pixels,
+            cap,
+            rows: Vec::new(),
+            regions: HashMap::new(),
+            options,
+        })
     }
 
     /// Adds an artifact with what goes into its cells: at most as many bytes as its block has.
@@ -79,6 +90,11 @@ impl SealedWriter {
         Ok(())
     }
 
+    /// Says which named parts an artifact has.
+    pub fn add_regions(&mut self, id: ArtifactId, regions: Regions) {
+        self.regions.insert(id, regions);
+    }
+
     /// Order of the curve.
     pub(super) fn order(&self) -> u8 {
         self.pixels.order()
@@ -89,9 +105,10 @@ impl SealedWriter {
         self.pixels.put_leaf(leaf, pixels)
     }
 
-    /// The artifacts whose pixels [`put_leaf`](Self::put_leaf) has put there.
-    pub(super) fn set_rows(&mut self, rows: Vec<Row>) {
+    /// The artifacts whose pixels [`put_leaf`](Self::put_leaf) has put there, and their named parts.
+    pub(super) fn set_rows(&mut self, rows: Vec<Row>, regions: HashMap<ArtifactId, Regions>) {
         self.rows = rows;
+        self.regions = regions;
     }
 
     /// Writes index and header, syncs, and gives the file its name.
@@ -113,7 +130,8 @@ impl SealedWriter {
             header.flags |= FLAG_COMPRESSED;
             header.compressed_size = size;
         }
-        let index = Index::new(header.order, self.cap, &self.rows, &self.pixels.merkle, frames);
+        let index =
+            Index::new(header.order, self.cap, &self.rows, &self.regions, &self.pixels.merkle, frames);
         let tail = index.encode().doing("compress the index of", &self.out)?;
         let mut file: &File = self.file.as_file();
         let body_end = HEADER_LEN as u64 + header.compressed_size;
@@ -169,6 +187,7 @@ impl LiveBrick {
     pub fn seal(&self, out: &Path, options: SealOptions) -> Result<Header, BrickError> {
         let mut writer = SealedWriter::create(out, self.order(), self.cap(), options)?;
         writer.rows = self.rows()?;
+        writer.regions = self.catalog().all_regions()?;
         self.pixels().copy_to(&mut writer.pixels)?;
         writer.finish()
     }

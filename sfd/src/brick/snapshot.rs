@@ -4,14 +4,19 @@
 //! the leaves whose copies do not have them. Most passes copy little, so that soon one ends before the next commit:
 //! then all pixels have the hashes of that moment, and the rows of the same moment go with them.
 
+use std::collections::HashMap;
 use std::path::Path;
 use std::time::Instant;
 
 use super::reader::{Brick, PATIENCE, Source};
 use super::sealed::{SealOptions, SealedWriter};
-use super::{BrickError, Catalog, Row};
+use super::{ArtifactId, BrickError, Catalog, Row};
+use crate::artifact::Regions;
 use crate::brick::format::Header;
 use crate::fold::merkle::{Hash, empty_hash, hash_of_leaf, leaf_block, leaf_count};
+
+/// What is in a brick: rows, and the named parts of those that have some.
+type Artifacts = (Vec<Row>, HashMap<ArtifactId, Regions>);
 
 /// A copy that is being made of a live brick.
 struct Copy {
@@ -32,7 +37,7 @@ impl Brick {
                 Err(BrickError::invalid(self.path(), "another program's, it has no artifacts"))
             }
             Source::Live(catalog) => self.seal_live(catalog, out, options),
-            Source::Sealed { rows, leaves, cap, .. } => {
+            Source::Sealed { rows, regions, leaves, cap, .. } => {
                 let mut writer = SealedWriter::create(out, self.header().order, *cap, options)?;
                 for (leaf, hash) in (0..).zip(leaves).filter(|(_, hash)| **hash != empty_hash(0)) {
                     let pixels = self.leaf_in(self.view(), leaf)?;
@@ -41,7 +46,7 @@ impl Brick {
                     }
                     writer.put_leaf(leaf, pixels.as_slice())?;
                 }
-                writer.set_rows(rows.clone());
+                writer.set_rows(rows.clone(), regions.clone());
                 writer.finish()
             }
         }
@@ -53,10 +58,10 @@ impl Brick {
         let mut deadline = None;
         loop {
             match catalog.snapshot(|catalog| self.pass(catalog, &mut copy, out, options))? {
-                Ok(rows) => {
+                Ok((rows, regions)) => {
                     // A pass that gives rows has a copy.
                     let Some(Copy { mut writer, .. }) = copy else { continue };
-                    writer.set_rows(rows);
+                    writer.set_rows(rows, regions);
                     return writer.finish();
                 }
                 Err(leaf) => {
@@ -77,7 +82,7 @@ impl Brick {
         copy: &mut Option<Copy>,
         out: &Path,
         options: SealOptions,
-    ) -> Result<Result<Vec<Row>, u64>, BrickError> {
+    ) -> Result<Result<Artifacts, u64>, BrickError> {
         let meta = catalog.meta()?;
         // Growth puts another file in the place of the one that was opened.
         let view = self.fresh_view()?;
@@ -111,7 +116,7 @@ impl Brick {
         }
         match unsettled {
             Some(leaf) => Ok(Err(leaf)),
-            None => Ok(Ok(catalog.rows()?)),
+            None => Ok(Ok((catalog.rows()?, catalog.all_regions()?))),
         }
     }
 

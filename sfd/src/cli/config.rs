@@ -8,7 +8,9 @@ use serde::{Deserialize, Serialize};
 use toml::Value;
 
 use super::CliError;
-use crate::agent::{AgentConfig, StateDir, merge_roots};
+use crate::agent::{AgentConfig, StateDir, VersionConfig, merge_roots};
+use crate::brick::VersionLimits;
+use crate::brick::catalog::VERSION_BYTES_MAX;
 use crate::collect::{NameSource, Source};
 
 /// The file that is read if it exists.
@@ -31,6 +33,14 @@ pub const KEYS: &[(&str, &str, &str)] = &[
     ("sample_s", "2", "how often volatile projections of /proc are read; 0: never"),
     ("verify_s", "600", "how often trees are compared with the disk although nothing was reported; 0: never"),
     ("verify_proc_s", "10", "the same for /proc"),
+    (
+        "version_kib",
+        "64",
+        "what text files up to this size held before a change is kept for sfd log -p; at most 64, 0: nothing",
+    ),
+    ("versions_per_file", "50", "at most so many earlier contents of one file; older ones are dropped"),
+    ("versions_mib", "64", "at most so much, compressed, of all files of one root; older ones are dropped"),
+    ("versions_days", "90", "earlier contents are dropped when they are older"),
     ("file_ring_kib", "4096", "kernel ring for file events; a power of two, at least 4"),
     (
         "watched_max",
@@ -65,6 +75,14 @@ pub struct Config {
     pub verify_s: u64,
     /// Verification interval of `/proc`, seconds.
     pub verify_proc_s: u64,
+    /// Largest contents kept from before a change, KiB.
+    pub version_kib: u64,
+    /// Most earlier contents of one file.
+    pub versions_per_file: u32,
+    /// Most compressed MiB of earlier contents of one root.
+    pub versions_mib: u64,
+    /// Days after which earlier contents are dropped.
+    pub versions_days: u32,
     /// Kernel ring for file events, KiB.
     pub file_ring_kib: u32,
     /// Most inodes watched by the kernel side.
@@ -199,6 +217,16 @@ impl Config {
             let what = "must be a power of two from 4 to 1048576";
             return Err(CliError::usage(format!("file_ring_kib = {}: {what}", self.file_ring_kib)));
         }
+        if self.version_kib > VERSION_BYTES_MAX >> 10 {
+            let what = "must be at most 64: larger files are not in a live brick byte for byte";
+            return Err(CliError::usage(format!("version_kib = {}: {what}", self.version_kib)));
+        }
+        if self.versions_mib > 1 << 20 {
+            return Err(CliError::usage(format!(
+                "versions_mib = {}: must be at most 1048576",
+                self.versions_mib
+            )));
+        }
         if self.watched_max == 0 {
             return Err(CliError::usage("watched_max = 0: must be at least 1"));
         }
@@ -241,6 +269,14 @@ impl Config {
             verify_proc_every: Duration::from_secs(self.verify_proc_s),
             redact: self.redact,
             redact_also: self.redact_also.clone(),
+            versions: VersionConfig {
+                bytes_max: self.version_kib << 10,
+                limits: VersionLimits {
+                    per_artifact: self.versions_per_file,
+                    bytes: self.versions_mib << 20,
+                    age_ns: i64::from(self.versions_days).saturating_mul(86_400 * 1_000_000_000),
+                },
+            },
             file_ring_bytes: self.file_ring_kib * 1024,
             watched_max: self.watched_max,
         })

@@ -15,13 +15,17 @@ use crate::brick::{ExtractError, Extracted, NewFile, Readable};
 #[derive(Debug, Args)]
 #[command(
     after_help = "Exit code 1 when the brick does not hold the exact bytes: a digest, a redacted or an unverified artifact.\n\n\
-    Example:\n  sudo sfd extract /var/lib/sfd/bricks/etc.brick /etc/hosts"
+    Examples:\n  sudo sfd extract /var/lib/sfd/bricks/etc.brick /etc/hosts\n  \
+    sudo sfd extract mods.brick /srv/loop.ko --section .modinfo | tr '\\0' '\\n'"
 )]
 pub(super) struct ExtractArgs {
     /// A sealed or live brick, a V2BR brick of another program, or a PixelRTS picture
     brick: PathBuf,
     /// The artifact's path, as `sfd inspect` shows it; `content` for all that a file without artifacts has in it
     path: PathBuf,
+    /// Only this section of an ELF file, as `sfd inspect BRICK PATH` shows it; where several have the name, NAME@OFFSET
+    #[arg(long, value_name = "NAME")]
+    section: Option<String>,
     /// Write to this file instead of standard output
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
@@ -34,7 +38,18 @@ pub(super) fn run(args: &ExtractArgs, out: Out) -> Result<Exit, CliError> {
         ));
     }
     let brick = Readable::open(&args.brick)?;
-    let Extracted { bytes, is_proved } = match brick.extract(args.path.as_os_str().as_bytes()) {
+    let path = args.path.as_os_str().as_bytes();
+    let found = match (&args.section, &brick) {
+        (None, _) => brick.extract(path),
+        (Some(section), Readable::Brick(brick)) => {
+            brick.extract_section(path, section).map(|(_, bytes)| Extracted { bytes, is_proved: true })
+        }
+        (Some(_), Readable::PixelRts(_)) => {
+            let why = "a PixelRTS picture has no sections in it; extract the whole file";
+            return Err(CliError::no(format!("{}: {why}", args.brick.display())));
+        }
+    };
+    let Extracted { bytes, is_proved } = match found {
         Ok(bytes) => bytes,
         Err(ExtractError::Brick(error)) => return Err(error.into()),
         Err(why) => {

@@ -11,9 +11,9 @@ use serde_json::json;
 
 use super::out::{human_bytes, human_count};
 use super::{CliError, Exit, Out};
-use crate::agent::{StateDir, Survey, disk_view, row_of, survey};
+use crate::agent::{Lanes, StateDir, Survey, disk_view, row_of, survey};
 use crate::artifact::redact::KEY_FILE;
-use crate::artifact::{Look, LookOptions, Looker, Redactor};
+use crate::artifact::{FileType, Look, LookOptions, Looker, Redactor};
 use crate::brick::{ArtifactId, Row, SealOptions, SealedWriter};
 use crate::collect::Unwatched;
 
@@ -58,22 +58,40 @@ pub(super) fn run(args: &FoldArgs, out: Out) -> Result<Exit, CliError> {
     let Survey { rows, layout, unlisted, .. } =
         survey(&roots, args.exact, &mut view, &mut Unwatched, &progress)?;
     let options = LookOptions { cap: layout.cap(), exact: args.exact, ..LookOptions::default() };
-    let mut looker = Looker::new(options, redactor()?);
+    let redactor = redactor()?;
+    let mut lanes = Lanes::start(|| {
+        let view = disk_view(Path::new("/"), &args.exclude)?.exclude_paths([output.clone()]);
+        Ok((Box::new(view), Looker::new(options.clone(), redactor.clone())))
+    })?;
     let seal = SealOptions { compress: args.compress };
     let mut writer = SealedWriter::create(&output, layout.order(), layout.cap(), seal)?;
 
     bar.set_length(rows.len() as u64);
-    let mut paths: HashMap<ArtifactId, PathBuf> = HashMap::with_capacity(rows.len());
+    let mut paths: HashMap<ArtifactId, PathBuf> = HashMap::new();
     let (mut unverified, mut redacted) = (0_u64, 0_u64);
     let total = rows.len() as u64;
-    for row in rows {
-        let name = Path::new(std::ffi::OsStr::from_bytes(&row.name));
-        let path = match row.parent.and_then(|parent| paths.get(&parent)) {
-            Some(parent) => parent.join(name),
-            None => name.to_path_buf(),
-        };
-        let (row, cells) = match looker.look(&mut view, &path, None, true) {
-            Look::Changed(artifact) => {
+    let mut rows = rows.into_iter();
+    loop {
+        while lanes.has_room()
+            && let Some(row) = rows.next()
+        {
+            let name = Path::new(std::ffi::OsStr::from_bytes(&row.name));
+            let path = match row.parent.and_then(|parent| paths.get(&parent)) {
+                Some(parent) => parent.join(name),
+                None => name.to_path_buf(),
+            };
+            if row.meta.file_type == FileType::Directory {
+                paths.insert(row.id, path.clone());
+            }
+            let cells = row.block.cells();
+            lanes.ask(row, path, cells);
+        }
+        let Some((row, look)) = lanes.take() else { break };
+        let (row, cells) = match look {
+            Some(Look::Changed(artifact)) => {
+                if let Some(regions) = artifact.regions.clone() {
+                    writer.add_regions(row.id, regions);
+                }
                 let mut row = row_of(row.id, row.parent, row.name, row.block, &artifact);
                 if let Some(why) = unlisted.get(&row.id) {
                     row.unverified.get_or_insert_with(|| why.clone());
@@ -81,13 +99,16 @@ pub(super) fn run(args: &FoldArgs, out: Out) -> Result<Exit, CliError> {
                 let room = usize::try_from(row.block.cells()).unwrap_or(usize::MAX);
                 fitting(row, artifact.cells, room)
             }
-            Look::Gone | Look::Unchanged { .. } => {
+            Some(Look::Gone | Look::Unchanged { .. }) => {
                 (Row { unverified: Some("gone before it was read".into()), ..row }, bytes::Bytes::new())
             }
+            None => (
+                Row { unverified: Some("reading it has failed; this is a bug".into()), ..row },
+                bytes::Bytes::new(),
+            ),
         };
         unverified += u64::from(row.unverified.is_some());
         redacted += u64::from(row.redacted);
-        paths.insert(row.id, path);
         writer.add(row, cells)?;
         bar.inc(1);
     }

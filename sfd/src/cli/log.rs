@@ -10,6 +10,7 @@ use jiff::{SignedDuration, Span, Timestamp, Zoned};
 use serde_json::json;
 
 use super::out::{human_time, printable};
+use super::patch::{Patch, Patches};
 use super::{CliError, Exit, Out, State, who};
 use crate::brick::{Catalog, HistoryQuery, HistoryRow, Verb};
 
@@ -19,7 +20,7 @@ const FOLLOW_EVERY: Duration = Duration::from_millis(200);
 /// Shows what changed, when, and by whom.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Who made a change is unknown when only a scan found it. --json has all that is known: arguments, every parent, cgroup.\n\nExamples:\n  sudo sfd log /etc/ssh --since 1h\n  sudo sfd log -f --who apt\n  sudo sfd log --json --since 2026-11-01"
+    after_help = "Who made a change is unknown when only a scan found it. --json has all that is known: arguments, every parent, cgroup.\n\n-p shows contents before and after from what is kept of small text files, and says why where that is nothing; never of secrets, of /proc and of binary files.\n\nExamples:\n  sudo sfd log /etc/ssh --since 1h\n  sudo sfd log -p /etc/hosts\n  sudo sfd log -f --who apt\n  sudo sfd log --json --since 2026-11-01"
 )]
 pub(super) struct LogArgs {
     /// Only this path and what is below it
@@ -33,6 +34,9 @@ pub(super) struct LogArgs {
     /// Only the last N
     #[arg(long, short = 'n', value_name = "N", default_value_t = 1000)]
     limit: u32,
+    /// Show what changed in each text file as a unified diff
+    #[arg(long, short)]
+    patch: bool,
     /// Go on showing changes as they happen
     #[arg(long, short)]
     follow: bool,
@@ -89,38 +93,51 @@ pub(super) fn run(args: &LogArgs, out: Out) -> Result<Exit, CliError> {
         let newest = HistoryQuery { limit: Some(1), ..HistoryQuery::default() };
         ends.push(catalog.history(&newest)?.last().map_or(0, |(id, _)| *id));
     }
-    let mut rows = Vec::new();
-    for ((_, catalog), end) in catalogs.iter().zip(&ends) {
+    let mut patches: Vec<Patches<'_>> =
+        catalogs.iter().map(|(brick, catalog)| Patches::new(brick, catalog)).collect();
+    let mut show = |lines: &mut Vec<Line>, skip: usize| {
+        lines.sort_by_key(|line| line.row.at_ns);
+        for Line { catalog, number, row } in lines.iter().skip(skip) {
+            let change = if args.patch { patches[*catalog].of_line(*number, row)? } else { Patch::None };
+            print(row, &change, args.patch, out)?;
+        }
+        Ok::<(), CliError>(())
+    };
+    let mut lines = Vec::new();
+    for (index, ((_, catalog), end)) in catalogs.iter().zip(&ends).enumerate() {
         let found = catalog.history(&query)?;
-        rows.extend(found.into_iter().filter(|(id, _)| id <= end || !args.follow).map(|(_, row)| row));
+        let found = found.into_iter().filter(|(number, _)| number <= end || !args.follow);
+        lines.extend(found.map(|(number, row)| Line { catalog: index, number, row }));
     }
-    rows.sort_by_key(|row| row.at_ns);
     // Several catalogs gave up to `limit` rows each; what was asked for is the last of all of them.
-    let skip = rows.len().saturating_sub(args.limit as usize);
-    for row in rows.iter().skip(skip) {
-        print(row, out)?;
-    }
+    let skip = lines.len().saturating_sub(args.limit as usize);
+    show(&mut lines, skip)?;
     if !args.follow {
         return Ok(Exit::Done);
     }
     loop {
         std::thread::sleep(FOLLOW_EVERY);
-        let mut rows = Vec::new();
-        for ((_, catalog), end) in catalogs.iter().zip(&mut ends) {
+        let mut lines = Vec::new();
+        for (index, ((_, catalog), end)) in catalogs.iter().zip(&mut ends).enumerate() {
             let news = HistoryQuery { after_id: Some(*end), limit: None, since_ns: None, ..query.clone() };
-            for (id, row) in catalog.history(&news)? {
-                *end = (*end).max(id);
-                rows.push(row);
+            for (number, row) in catalog.history(&news)? {
+                *end = (*end).max(number);
+                lines.push(Line { catalog: index, number, row });
             }
         }
-        rows.sort_by_key(|row| row.at_ns);
-        for row in &rows {
-            print(row, out)?;
-        }
+        show(&mut lines, 0)?;
     }
 }
 
-fn print(row: &HistoryRow, out: Out) -> Result<(), CliError> {
+/// A line of history: which catalog's, and its number there.
+struct Line {
+    catalog: usize,
+    number: i64,
+    row: HistoryRow,
+}
+
+/// Prints a line, and what it changed if that was asked for.
+fn print(row: &HistoryRow, change: &Patch, asked: bool, out: Out) -> Result<(), CliError> {
     let path = String::from_utf8_lossy(&row.path);
     let from = row.from.as_ref().map(|from| String::from_utf8_lossy(from));
     if out.json {
@@ -142,6 +159,15 @@ fn print(row: &HistoryRow, out: Out) -> Result<(), CliError> {
         if let Some(from) = from {
             value["from"] = from.into();
         }
+        if asked {
+            let (diff, missing) = match change {
+                Patch::None => (None, None),
+                Patch::Diff(diff) => (Some(diff), None),
+                Patch::Missing(why) => (None, Some(why)),
+            };
+            value["diff"] = json!(diff);
+            value["diff_missing"] = json!(missing);
+        }
         return out.json_line(&value);
     }
     let verb = match row.verb {
@@ -154,7 +180,8 @@ fn print(row: &HistoryRow, out: Out) -> Result<(), CliError> {
     let who = who::all(row);
     let from = from.map(|from| format!(" (was {})", printable(&from))).unwrap_or_default();
     let detail = if row.detail.is_empty() { String::new() } else { format!(": {}", printable(&row.detail)) };
-    out.line(format!("{}  {verb:<10} {}{from}{detail}  by {who}", human_time(row.at_ns), printable(&path)))
+    out.line(format!("{}  {verb:<10} {}{from}{detail}  by {who}", human_time(row.at_ns), printable(&path)))?;
+    change.print(out)
 }
 
 /// `1h`, `2 days`, or a point in time.

@@ -12,6 +12,8 @@ mod fold;
 mod inspect;
 mod log;
 mod out;
+mod patch;
+mod pictures;
 mod run;
 mod status;
 mod verify;

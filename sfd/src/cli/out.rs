@@ -5,6 +5,7 @@ use std::io::{self, BufWriter, IsTerminal, Write};
 use serde::Serialize;
 
 use super::CliError;
+use crate::artifact::kinds::invisible;
 
 /// How a command prints.
 #[derive(Clone, Copy, Debug)]
@@ -52,6 +53,20 @@ pub(super) fn printable(text: &str) -> String {
     text.chars()
         .flat_map(|c| if c.is_control() { c.escape_default().collect::<Vec<_>>() } else { vec![c] })
         .collect()
+}
+
+/// A line of somebody else's text that is safe on a terminal and shows what is in it: control characters but tabs are
+/// escaped, and so are characters that are invisible or change the direction of writing.
+pub(super) fn printable_line(text: &str) -> String {
+    let mut line = String::with_capacity(text.len());
+    for c in text.chars() {
+        if (c.is_control() && c != '\t') || invisible(c) {
+            line.extend(c.escape_default());
+        } else {
+            line.push(c);
+        }
+    }
+    line
 }
 
 /// A size as people read it: `1.4 MiB`.
@@ -102,5 +117,7 @@ mod tests {
     #[test]
     fn a_file_name_cannot_drive_the_terminal() {
         assert_eq!(printable("a\n\u{1b}[2Jb"), "a\\n\\u{1b}[2Jb");
+        assert_eq!(printable_line("\ta\r\u{9b}2J"), "\ta\\r\\u{9b}2J");
+        assert_eq!(printable_line("if (\u{202e}x)\u{200b}"), "if (\\u{202e}x)\\u{200b}");
     }
 }

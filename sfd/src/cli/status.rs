@@ -162,6 +162,16 @@ fn print(status: &Value, out: &mut dyn Write) -> std::io::Result<()> {
                 writeln!(out, "  {} {what}", count(&root[key]))?;
             }
         }
+        let versions = &root["versions"];
+        if ["kept", "dropped"].iter().any(|key| versions[key].as_u64().unwrap_or(0) > 0) {
+            writeln!(
+                out,
+                "  earlier contents: {} kept in {}, {} dropped since the start",
+                count(&versions["kept"]),
+                human_bytes(versions["bytes"].as_u64().unwrap_or(0)),
+                count(&versions["dropped"]),
+            )?;
+        }
     }
     let latency = &status["latency"];
     if latency["count"].as_u64().unwrap_or(0) > 0 {
@@ -204,7 +214,8 @@ mod tests {
                 { "name": "bad", "state": { "failed": "EPERM" }, "lost_without": "links" },
                 { "name": "none", "state": "absent", "lost_without": "modules" },
             ],
-            "roots": [{ "path": "/etc", "unwatched": 12, "unverified": 3, "scanning": null }],
+            "roots": [{ "path": "/etc", "unwatched": 12, "unverified": 3, "scanning": null,
+                "versions": { "kept": 1234, "bytes": 2048, "dropped": 5 } }],
             "events": { "dropped": { "sequence_gap": 4 } },
         });
         let mut text = Vec::new();
@@ -218,6 +229,7 @@ mod tests {
             "run as root",
             "12 objects that nobody reports",
             "3 artifacts unverified",
+            "earlier contents: 1 234 kept in 2.0 KiB, 5 dropped",
             "events lost: sequence_gap 4",
         ] {
             assert!(text.contains(part), "no {part:?} in\n{text}");

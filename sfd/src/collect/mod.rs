@@ -33,6 +33,16 @@ pub use selftest::probe_hooks;
 pub use start::{CollectConfig, CollectError, Collector, Guard, NameSource, Source, below_bpf, start};
 pub use who::{Origin, Parent, Writer};
 
+/// Gives memory back that was used and freed. Reading the kernel's type information and a baseline leave tens of MiB behind
+/// that the C library would keep for later, and nothing as large comes again before the next restart.
+pub(crate) fn give_memory_back() {
+    // SAFETY: no preconditions (malloc_trim(3)); it takes the allocator's own locks.
+    #[cfg(target_env = "gnu")]
+    unsafe {
+        libc::malloc_trim(0)
+    };
+}
+
 /// The kernel's own identity of an inode.
 ///
 /// `dev` is the *superblock's* device in the kernel's encoding (`major << 20 | minor`), which is not `st_dev` on

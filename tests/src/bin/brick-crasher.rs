@@ -8,7 +8,10 @@ use std::io::Write;
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use sfd::brick::{ArtifactId, BrickError, Commit, LiveBrick, Row};
+use bytes::Bytes;
+use sfd::brick::{
+    ArtifactId, BrickError, Commit, HistoryRow, LiveBrick, Missing, Row, Verb, Version, VersionLimits,
+};
 use sfd::fold::layout::Resize;
 use sfd::fold::{FoldOp, FoldPlan, Layout, k_for_len};
 use sfd_tests::bricks::{Random, contents, file, fill, root, unread};
@@ -20,6 +23,8 @@ fn main() -> Result<()> {
     let dir = args.next().context("DIR")?;
     let seed = args.next().context("SEED")?.parse()?;
     let (mut brick, rows) = open(Path::new(&dir))?;
+    // Small enough that contents are dropped all the time.
+    brick.limit_versions(VersionLimits { per_artifact: 3, bytes: 20_000, age_ns: i64::MAX });
     let mut state = State::new(&brick, rows)?;
     let mut random = Random::new(seed);
     let mut out = std::io::stdout().lock();
@@ -76,6 +81,7 @@ impl State {
     fn change(&mut self, batch: &mut Commit, id: u32, random: &mut Random) -> Result<i64> {
         let old = self.rows.remove(&id);
         if let (Some(old), 0) = (&old, random.below(8)) {
+            tell(batch, Some(old), None);
             self.layout.free(old.block);
             batch.plan.ops.push(FoldOp::Clear { block: old.block });
             batch.deletes.push(old.id);
@@ -99,13 +105,43 @@ impl State {
                 None => batch.grow_to = Some(self.layout.grow()?),
             }
         };
+        let row = file(id, &format!("f{id}"), &bytes, block, self.version);
+        tell(batch, old.as_ref(), Some(&row));
         if let Some(old) = old.filter(|old| old.block != block) {
             batch.plan.ops.push(FoldOp::Clear { block: old.block });
         }
-        let row = file(id, &format!("f{id}"), &bytes, block, self.version);
         batch.plan.ops.push(fill(&row, &bytes));
         batch.upserts.push(row.clone());
         self.rows.insert(id, row);
         Ok(self.version)
     }
+}
+
+/// A line of history, with the contents that the change replaces.
+fn tell(batch: &mut Commit, old: Option<&Row>, new: Option<&Row>) {
+    let Some(row) = new.or(old) else { return };
+    let contents = match old {
+        None => Ok(Bytes::new()),
+        Some(old) if !old.exact => Err(Missing::Large),
+        Some(old) => Ok(contents(old.id.0, old.meta.mtime_ns, old.len as usize).into()),
+    };
+    batch.versions.push(Version {
+        line: batch.history.len(),
+        artifact: row.id,
+        before: old.map(|row| row.content_hash),
+        after: new.map(|row| row.content_hash),
+        contents,
+    });
+    batch.history.push(HistoryRow {
+        at_ns: row.meta.mtime_ns,
+        path: [b"/t/", row.name.as_slice()].concat(),
+        from: None,
+        verb: if new.is_some() { Verb::Modified } else { Verb::Deleted },
+        detail: String::new(),
+        writers: Vec::new(),
+        more_writers: false,
+        unknown_writers: true,
+        kind: "text".into(),
+        risk: 0,
+    });
 }

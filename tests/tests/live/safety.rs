@@ -49,6 +49,8 @@ fn secrets_never_appear_and_their_changes_do() {
     });
     let inspected = sfd(&["inspect", "--json"]).arg(bench.brick()).output().unwrap().stdout;
     let history = sfd(&["log", "--json", "--state"]).arg(&bench.state).output().unwrap().stdout;
+    let patches = sfd(&["log", "-p", "--state"]).arg(&bench.state).output().unwrap().stdout;
+    assert!(String::from_utf8_lossy(&patches).contains("(no diff: "));
     let extracted = sfd(&["extract"]).arg(bench.brick()).arg(&key_file).output().unwrap();
     assert_eq!(extracted.status.code(), Some(1));
     assert!(daemon.log().len() > 10 && history.len() > 10);
@@ -56,6 +58,7 @@ fn secrets_never_appear_and_their_changes_do() {
     daemon.terminate();
     let mut haystacks =
         vec![("inspect", inspected), ("sfd log", history), ("log", log), ("extract", extracted.stdout)];
+    haystacks.push(("sfd log -p", patches));
     for file in fs::read_dir(bench.state.join("bricks")).unwrap() {
         haystacks.push(("state", fs::read(file.unwrap().path()).unwrap()));
     }

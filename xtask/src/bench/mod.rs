@@ -5,6 +5,7 @@
 //! test: times on a shared machine fail for reasons that are nobody's bug.
 
 mod drain;
+mod engine;
 mod flood;
 mod matrix;
 mod observer;
@@ -47,6 +48,14 @@ enum Name {
     Idle,
     /// The null system call under one kind of hook at a time: where the cost in `idle` comes from
     Hooks,
+    /// P2 and P3: a full fold from memory; one file in a large brick
+    Fold,
+    /// P4: from a write to the picture
+    Latency,
+    /// P6: a baseline of /usr
+    Baseline,
+    /// P7: resident memory with 100 000 artifacts
+    Memory,
     /// All of these
     All,
 }
@@ -127,6 +136,10 @@ fn run_all(args: &Args, bench: &Bench) -> Result<()> {
         (Name::Hooks, "hooks"),
         (Name::Flood, "flood"),
         (Name::Drain, "drain"),
+        (Name::Fold, "fold"),
+        (Name::Latency, "latency"),
+        (Name::Baseline, "baseline"),
+        (Name::Memory, "memory"),
     ] {
         if args.name != name && args.name != Name::All {
             continue;
@@ -139,6 +152,10 @@ fn run_all(args: &Args, bench: &Bench) -> Result<()> {
             Name::Hooks => matrix::hooks(bench)?,
             Name::Flood => flood::run(bench)?,
             Name::Drain => drain::run(bench)?,
+            Name::Fold => engine::fold(bench)?,
+            Name::Latency => engine::latency(bench)?,
+            Name::Baseline => engine::baseline(bench)?,
+            Name::Memory => engine::memory(bench)?,
             Name::All => continue,
         };
         let text = format!("{}\n{table}", setting(label, bench, &before)?);

@@ -213,6 +213,11 @@ impl Running {
         Ok(Some(Usage { cpu_s: (ticks(14)? + ticks(15)?) / 100.0, peak_mib: peak_kib / 1024.0 }))
     }
 
+    /// As [`memory_mib`], of the process.
+    pub(super) fn memory_mib(&self) -> Result<[f64; 3]> {
+        memory_mib(self.pid()?)
+    }
+
     /// Stops it and waits until the kernel has taken everything of it down.
     pub(super) fn stop(mut self) -> Result<()> {
         self.end()
@@ -250,6 +255,17 @@ impl Drop for Running {
             eprintln!("{error:#}");
         }
     }
+}
+
+/// Memory of a process in MiB: resident without mapped files, resident of mapped files, and the most that was ever resident
+/// (proc_pid_status(5)).
+pub(super) fn memory_mib(pid: u32) -> Result<[f64; 3]> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let mib = |name: &str| -> Result<f64> {
+        let line = status.lines().find_map(|line| line.strip_prefix(name)).context("a line of status")?;
+        Ok(line.trim().trim_end_matches(" kB").parse::<f64>()? / 1024.0)
+    };
+    Ok([mib("RssAnon:")?, mib("RssFile:")?, mib("VmHWM:")?])
 }
 
 fn audit(args: &[&str]) -> Result<()> {

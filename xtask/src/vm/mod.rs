@@ -211,7 +211,13 @@ fn script(
             None => suite.args.to_vec(),
         };
         let Suite { name, name_hooks, .. } = suite;
-        writeln!(lines, "export SFD_NAME_HOOKS={name_hooks}")?;
+        // Left alone, so that a test's own configuration counts.
+        let hooks = if *name_hooks == AUTO {
+            "unset SFD_NAME_HOOKS".to_owned()
+        } else {
+            format!("export SFD_NAME_HOOKS={name_hooks}")
+        };
+        writeln!(lines, "{hooks}")?;
         writeln!(lines, "suite {name} '{}' {}", program.display(), args.join(" "))?;
     }
     Ok(lines)

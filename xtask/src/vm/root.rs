@@ -33,6 +33,8 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("mknod", "coreutils"),
     ("chmod", "coreutils"),
     ("uname", "coreutils"),
+    ("touch", "coreutils"),
+    ("head", "coreutils"),
     ("busybox", "busybox-static"),
 ];
 

@@ -17,12 +17,13 @@ use super::kernel::{Kernel, Tricked, Tricks};
 use crate::agent::RootKind;
 use crate::agent::resolve::Ancestors;
 use crate::agent::root::{Opening, Root, Work};
+use crate::agent::versions::VersionConfig;
 use crate::agent::worker::{carry_out, work_of};
 use crate::artifact::look::{LookOptions, Looker};
 use crate::artifact::redact::Redactor;
 use crate::artifact::view::{DiskView, View};
 use crate::batch::{Batcher, ENTRIES_MAX};
-use crate::brick::{HistoryQuery, Row, Verb};
+use crate::brick::{HistoryQuery, Row, Verb, VersionLimits};
 use crate::collect::{Base, Change, Event, InodeId, LossReason, Op};
 use crate::fold::Block;
 
@@ -48,7 +49,7 @@ pub(super) struct Rig {
     /// Time stamps are made unique, and the looker is told that they lie back, so that nothing is looked at twice.
     settled: bool,
     stamps: i64,
-    redactor: Redactor,
+    pub(super) redactor: Redactor,
     /// Names in events are relative to their directory's inode.
     pub(super) relative: bool,
     /// Names are not reported: a change of one is a change of its directory, and of what it names.
@@ -59,6 +60,8 @@ pub(super) struct Rig {
     pub(super) stop: Arc<AtomicBool>,
     /// Files that the daemon itself writes.
     pub(super) own: Vec<InodeId>,
+    /// How much of earlier contents is kept, from the next opening on.
+    pub(super) versions: VersionConfig,
 }
 
 impl Rig {
@@ -97,6 +100,11 @@ impl Rig {
             strict: true,
             stop: Arc::default(),
             own: Vec::new(),
+            versions: VersionConfig {
+                // Events of a rig are from the beginning of time.
+                limits: VersionLimits { age_ns: i64::MAX, ..VersionConfig::default().limits },
+                ..VersionConfig::default()
+            },
         }
     }
 
@@ -119,8 +127,10 @@ impl Rig {
             kind: RootKind::Tree,
             view: Box::new(view),
             looker,
+            lane: None,
             stop: Arc::clone(&self.stop),
             own: self.own.clone(),
+            versions: self.versions,
         };
         self.root = Some(Root::open(opening, &mut self.kernel, &|_| ()).unwrap());
         self

@@ -13,8 +13,9 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use crate::agent::resolve::Ancestors;
 use crate::agent::root::{Opening, Root};
 use crate::agent::status::Shared;
+use crate::agent::versions::VersionConfig;
 use crate::agent::worker::{Opener, Order, Report, Worker};
-use crate::agent::{AgentError, RootKind};
+use crate::agent::{AgentError, Lane, RootKind};
 use crate::artifact::look::{LookOptions, Looker};
 use crate::artifact::redact::Redactor;
 use crate::artifact::view::DiskView;
@@ -48,15 +49,22 @@ impl Running {
         let halt = Arc::new(AtomicBool::new(halted));
         let (path, stop) = (tree.clone(), Arc::clone(&halt));
         let open: Opener = Box::new(move |watch, progress| {
+            let lane = || -> Result<Lane, AgentError> {
+                let looker = Looker::new(LookOptions::default(), Redactor::disabled());
+                Ok((Box::new(DiskView::new(&path)), looker))
+            };
+            let (view, looker) = lane()?;
             let opening = Opening {
                 bricks: &bricks,
                 name: "tree",
                 path: &path,
                 kind: RootKind::Tree,
-                view: Box::new(DiskView::new(&path)),
-                looker: Looker::new(LookOptions::default(), Redactor::disabled()),
+                view,
+                looker,
+                lane: Some(&lane),
                 stop: Arc::clone(&stop),
                 own: Vec::new(),
+                versions: VersionConfig::default(),
             };
             Root::open(opening, watch, progress)
         });

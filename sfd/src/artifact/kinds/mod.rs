@@ -8,6 +8,7 @@
 //! [`head_wanted`] bytes.
 
 use std::borrow::Cow;
+use std::cell::OnceCell;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -34,6 +35,7 @@ mod text;
 mod unit;
 
 pub use text::clean;
+pub(crate) use text::invisible;
 
 /// A summary has at most this many characters.
 pub const SUMMARY_CHARS_MAX: usize = 240;
@@ -168,6 +170,8 @@ pub struct ArtifactInput<'a> {
     pub boundary: Option<&'static str>,
     /// The contents could not be read.
     pub unread: bool,
+    /// The head as text, once a rule has asked: nearly every one does. Begins empty.
+    pub decoded: OnceCell<Option<&'a str>>,
 }
 
 impl ArtifactInput<'_> {
@@ -189,7 +193,7 @@ impl ArtifactInput<'_> {
 
     /// The head as text, when it is text. A character cut in two at the end of the head is left out.
     fn text(&self) -> Option<&str> {
-        text::of(self.head, self.whole)
+        *self.decoded.get_or_init(|| text::of(self.head, self.whole))
     }
 }
 
@@ -262,6 +266,11 @@ const RULES: [Rule; 25] = [
     rule(Kind::Text, plain::is_text, plain::describe_text),
     rule(Kind::Binary, |_| true, plain::describe_binary),
 ];
+
+/// Whether these are the whole contents of a text: UTF-8 with hardly any control characters.
+pub fn is_text(contents: &[u8]) -> bool {
+    text::of(contents, true).is_some()
+}
 
 /// How much of the beginning of a file its kind wants to see, in bytes.
 pub fn head_wanted(path: &Path) -> usize {

@@ -49,6 +49,7 @@ impl Sample {
             process: None,
             boundary: None,
             unread: false,
+            decoded: OnceCell::new(),
         })
     }
     fn line(&self, body: &[u8]) -> String {

@@ -32,7 +32,7 @@ pub fn clean(text: &str, max: usize) -> String {
 }
 
 /// Zero-width characters, bidirectional controls, soft hyphen, variation and language tags, byte order mark.
-fn invisible(c: char) -> bool {
+pub(crate) fn invisible(c: char) -> bool {
     matches!(c,
         '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
         | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}')
@@ -40,15 +40,19 @@ fn invisible(c: char) -> bool {
 
 /// Bytes as text, if they are UTF-8 with hardly any control characters. `whole` is `false` when the end may be cut.
 pub(super) fn of(bytes: &[u8], whole: bool) -> Option<&str> {
+    // Most of what is not text has a NUL near its beginning, and is then not gone through any further.
+    if bytes.contains(&0) {
+        return None;
+    }
     let text = match std::str::from_utf8(bytes) {
         Ok(text) => text,
         // Only a character cut at the very end is forgiven.
         Err(e) if !whole && e.error_len().is_none() => std::str::from_utf8(&bytes[..e.valid_up_to()]).ok()?,
         Err(_) => return None,
     };
-    // Escape sequences and form feeds occur in text; NUL does not.
+    // Escape sequences and form feeds occur in text.
     let controls = text.bytes().filter(|b| *b < 0x20 && !matches!(b, b'\t' | b'\n' | b'\r' | 0x0c)).count();
-    (!text.contains('\0') && controls * 100 <= text.len()).then_some(text)
+    (controls * 100 <= text.len()).then_some(text)
 }
 
 /// A number of bytes for people.

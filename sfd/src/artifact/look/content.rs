@@ -278,11 +278,16 @@ impl Scan<'_> {
         if self.found.is_some() || piece.is_empty() {
             return;
         }
+        // Most files are one piece, which need not be copied.
         let mut joined = std::mem::take(&mut self.tail);
-        joined.extend_from_slice(piece);
-        self.found = self.redactor.by_content(self.form, &joined);
-        joined.drain(..joined.len().saturating_sub(OVERLAP_BYTES));
-        self.tail = joined;
+        let all = if joined.is_empty() {
+            piece
+        } else {
+            joined.extend_from_slice(piece);
+            &joined
+        };
+        self.found = self.redactor.by_content(self.form, all);
+        self.tail = all[all.len().saturating_sub(OVERLAP_BYTES)..].to_vec();
     }
 }
 

@@ -1,5 +1,6 @@
 //! Looks at one path: stat, and only where that leaves a doubt, read and hash.
 
+use std::cell::OnceCell;
 use std::io;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -9,7 +10,7 @@ use bytes::Bytes;
 use super::kinds::{self, ArtifactInput};
 use super::redact::contents::Form;
 use super::view::{Nature, ProcessFacts, View};
-use super::{Artifact, FileType, Meta, Redaction, Redactor, Semantics};
+use super::{Artifact, FileType, Meta, Redaction, Redactor, Regions, Semantics};
 use crate::fold::{K_CAP, K_MIN};
 
 mod content;
@@ -114,6 +115,13 @@ pub struct Glance {
     pub meta: Meta,
     /// Nanoseconds since the Unix epoch, just before.
     pub at_ns: i64,
+}
+
+impl Glance {
+    /// Whether an earlier look saw all there is: it was a good one, and nothing has changed since.
+    pub fn proves(&self, artifact: &Artifact) -> bool {
+        artifact.settled && artifact.unverified.is_none() && same(&artifact.meta, &self.meta)
+    }
 }
 
 impl Looker {
@@ -330,6 +338,9 @@ impl Looker {
             contents.cells = stream;
             contents.head = Vec::new();
         }
+        let is_itself = contents.exact && secret.is_none() && contents.problem.is_none();
+        let regions =
+            if is_itself && meta.file_type == FileType::File { Regions::of(&contents.cells) } else { None };
         let nature = view.nature(path);
         let semantics = kinds::describe(&ArtifactInput {
             path,
@@ -342,6 +353,7 @@ impl Looker {
             process,
             boundary,
             unread: contents.unread,
+            decoded: OnceCell::new(),
         });
         Artifact {
             path: path.to_path_buf(),
@@ -354,6 +366,7 @@ impl Looker {
             redacted: secret.is_some(),
             partial_hash: contents.partial_hash,
             settled,
+            regions,
             unverified: contents.problem,
             semantics,
         }

@@ -43,6 +43,9 @@ const INLINE_BYTES_MAX: usize = 128;
 /// Arguments that carry a secret. Arguments are separated by NUL (a process) or space (the kernel's command line).
 const ARGUMENT: &str = r"(?:^|[\x00\s])-{0,2}(?:[A-Za-z0-9_.-]{0,64}[_.-])?(?:passw(?:or)?d|passphrase|secret|secret[_-]?key|api[_-]?key|apikey|access[_-]?key|private[_-]?key|token|psk)(?:=|:|\x00)[^\x00\s-][^\x00\s]{2}|(?:^|[\x00\s])PGPASSWORD=[^\x00\s]|(?:^|/|\x00)(?:mysql|mysqldump|mysqladmin|mariadb|mariadb-dump)\x00(?:[^\x00]{0,256}\x00){0,16}?-p[^\x00\s]|(?:^|/|\x00)sshpass\x00-p|(?:^|/|\x00)curl\x00(?:[^\x00]{0,512}\x00){0,16}?(?:-u|--user)[\x00=]?[^\x00:]{1,64}:[^\x00]|[Aa]uthorization: ?(?:[Bb]earer|[Bb]asic|[Tt]oken) [^\x00\s]{6}";
 
+/// The texts of all rules on contents of files.
+pub(super) const TEXTS: [&str; 4] = [PRIVATE_KEY, PASSWORD_HASH, TOKEN, ASSIGNMENT];
+
 /// Which rules apply to some contents.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Form {

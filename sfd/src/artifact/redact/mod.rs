@@ -98,6 +98,7 @@ pub struct Redactor(Option<Arc<Rules>>);
 
 struct Rules {
     key: [u8; 32],
+    fingerprint: [u8; 32],
     paths: paths::PathRules,
     contents: contents::ContentRules,
     arguments: arguments::ArgumentRules,
@@ -137,7 +138,13 @@ impl Redactor {
     fn with_key(key: [u8; 32], extra: &[String]) -> Result<Self, RedactError> {
         let (paths, contents) = (paths::PathRules::new(extra)?, contents::ContentRules::new()?);
         let arguments = arguments::ArgumentRules::new()?;
-        Ok(Self(Some(Arc::new(Rules { key, paths, contents, arguments }))))
+        let fingerprint = fingerprint(extra);
+        Ok(Self(Some(Arc::new(Rules { key, fingerprint, paths, contents, arguments }))))
+    }
+
+    /// Stands for the rules in force: what was read under another one has to be read again. The key is no part of it.
+    pub fn fingerprint(&self) -> [u8; 32] {
+        self.0.as_ref().map_or([0; 32], |rules| rules.fingerprint)
     }
 
     /// Whether a regular file is secret by its path.
@@ -175,6 +182,19 @@ impl Redactor {
         keyed(b"sfd redacted cells v1").finalize_xof().fill(&mut stream);
         (*keyed(b"sfd redacted hash v1").finalize().as_bytes(), stream)
     }
+}
+
+/// The digest of the rules of this version with the user's.
+fn fingerprint(extra: &[String]) -> [u8; 32] {
+    let mut hasher = blake3::Hasher::new();
+    // What is code in the rules, not text, changes with the version.
+    let mut texts: Vec<&str> = paths::texts().chain(contents::TEXTS).collect();
+    texts.push(env!("CARGO_PKG_VERSION"));
+    texts.extend(extra.iter().map(String::as_str));
+    for text in texts {
+        hasher.update(&(text.len() as u64).to_le_bytes()).update(text.as_bytes());
+    }
+    *hasher.finalize().as_bytes()
 }
 
 #[cfg(test)]

@@ -108,6 +108,11 @@ const TAGS: [&str; 3] = [".dpkg-", ".ucf-", ".cfsaved-"];
 /// A name can have been saved over several times; more layers than this are not peeled.
 const LAYERS_MAX: usize = 6;
 
+/// The texts of all rules on paths.
+pub(super) fn texts() -> impl Iterator<Item = &'static str> {
+    [&KEYS[..], &SECRETS, &SUFFIXES, &TAGS].into_iter().flatten().copied()
+}
+
 /// The path rules, compiled.
 pub(super) struct PathRules {
     set: GlobSet,

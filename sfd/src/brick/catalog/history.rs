@@ -89,6 +89,7 @@ impl Catalog {
 
     /// Drops history beyond `rows_max` lines and before `before_ns`. The newest line always stays, so that numbers go
     /// on. Returns how many were dropped.
+    /// Contents kept beyond their age at `now_ns` go too.
     pub(crate) fn prune_history(&mut self, rows_max: u64, before_ns: Option<i64>) -> Result<u64, BrickError> {
         let sql = "DELETE FROM history WHERE id < (SELECT max(id) FROM history) \
                    AND (at_ns < ?1 OR id <= (SELECT id FROM history ORDER BY id DESC LIMIT 1 OFFSET ?2))";
@@ -106,7 +107,8 @@ impl Catalog {
     }
 }
 
-pub(super) fn append(connection: &Connection, row: &HistoryRow) -> rusqlite::Result<()> {
+/// Appends a line and returns its number.
+pub(super) fn append(connection: &Connection, row: &HistoryRow) -> rusqlite::Result<i64> {
     let sql = "INSERT INTO history (at_ns, path, from_path, verb, detail, writers, kind, risk, others) \
                VALUES (?1, ?2, ?3, ?4, ?5, '[]', ?6, ?7, ?8)";
     let others = if row.more_writers { MORE_WRITERS } else { 0 }
@@ -121,10 +123,10 @@ pub(super) fn append(connection: &Connection, row: &HistoryRow) -> rusqlite::Res
         row.risk,
         others,
     ])?;
-    if row.writers.is_empty() {
-        return Ok(());
-    }
     let line = connection.last_insert_rowid();
+    if row.writers.is_empty() {
+        return Ok(line);
+    }
     let mut ids: Vec<i64> = Vec::with_capacity(row.writers.len());
     for writer in &row.writers {
         ids.push(number_of(connection, writer, line)?);
@@ -133,7 +135,7 @@ pub(super) fn append(connection: &Connection, row: &HistoryRow) -> rusqlite::Res
     connection
         .prepare_cached("UPDATE history SET writers = ?1 WHERE id = ?2")?
         .execute(params![ids, line])?;
-    Ok(())
+    Ok(line)
 }
 
 /// The number of a writer, a new one if this is the first line that names it.

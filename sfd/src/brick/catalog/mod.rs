@@ -4,7 +4,9 @@
 //! after the next checkpoint. Pixels are not ordered against it; the leaf hashes tell which of them to trust.
 
 mod history;
+mod regions;
 mod rows;
+mod versions;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -12,16 +14,20 @@ use std::time::Duration;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, TransactionBehavior, params};
 
 pub use history::{HISTORY_ROWS_MAX, HistoryQuery};
+pub use versions::{Missing, VERSION_BYTES_MAX, Version, VersionLimits, VersionLine, VersionStats};
 
 use super::error::IoContext;
 use super::{ArtifactId, BrickError, HistoryRow, Row, files};
+use crate::artifact::Regions;
 use crate::fold::Block;
 use crate::fold::merkle::{Hash, empty_hash};
 
 /// `PRAGMA application_id` of a catalog: "SFDC".
 const APPLICATION_ID: i64 = 0x5346_4443;
 /// `PRAGMA user_version`: the schema written here.
-const SCHEMA_VERSION: i64 = 2;
+const SCHEMA_VERSION: i64 = 3;
+/// What brings an earlier schema to the next one, the first from version 1.
+const UPGRADES: [&str; 2] = [include_str!("upgrade_1.sql"), include_str!("upgrade_2.sql")];
 /// How long a statement waits for another process. Writers are serialized by the brick's lock, so only a checkpoint or
 /// a person's `sqlite3` can be in the way.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -31,6 +37,8 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 pub struct Catalog {
     connection: Connection,
     path: PathBuf,
+    /// How much is kept of earlier contents; of the writer.
+    kept: versions::Kept,
 }
 
 /// What a brick is.
@@ -51,6 +59,12 @@ pub(crate) struct Changes<'a> {
     pub(crate) upserts: &'a [Row],
     pub(crate) deletes: &'a [ArtifactId],
     pub(crate) history: &'a [HistoryRow],
+    /// The named parts of what was written; `None`: it has none (any more).
+    pub(crate) regions: &'a [(ArtifactId, Option<Regions>)],
+    /// What was before the lines of `history` that tell of changed contents.
+    pub(crate) versions: &'a [Version],
+    /// Artifacts that have become secret, with their paths: no earlier contents of theirs may stay.
+    pub(crate) secret: &'a [(ArtifactId, Vec<u8>)],
     pub(crate) leaves: &'a [(u64, Hash)],
     /// Every row becomes unverified for this reason; with `true` even those that already are for another one.
     pub(crate) unverify_all: Option<(&'a str, bool)>,
@@ -66,8 +80,7 @@ impl Catalog {
     ) -> Result<(), BrickError> {
         // SQLite gives -wal and -shm the mode of the database.
         drop(files::create_new(path)?);
-        let mut catalog =
-            Self { connection: Self::connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?, path: path.into() };
+        let mut catalog = Self::new(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
         catalog.with(|connection| {
             connection.pragma_update(None, "synchronous", "FULL")?;
             connection.pragma_update(None, "application_id", APPLICATION_ID)?;
@@ -93,13 +106,17 @@ impl Catalog {
     /// # Errors
     /// [`BrickError::CatalogMissing`], [`BrickError::CatalogCorrupt`], [`BrickError::CatalogNewer`].
     pub(crate) fn open(path: &Path) -> Result<Self, BrickError> {
-        let catalog = Self::open_with(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        let mut catalog = Self::open_with(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
         let damage: String = catalog.with_ref(|connection| {
             connection.pragma_update(None, "journal_mode", "WAL")?;
             connection.pragma_update(None, "synchronous", "NORMAL")?;
             connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))
         })?;
-        if damage == "ok" { Ok(catalog) } else { Err(catalog.corrupt(damage)) }
+        if damage != "ok" {
+            return Err(catalog.corrupt(damage));
+        }
+        catalog.kept = catalog.with_ref(versions::Kept::count)?;
+        Ok(catalog)
     }
 
     /// Opens the catalog of a brick that another process may be writing.
@@ -114,7 +131,7 @@ impl Catalog {
         if !path.try_exists().doing("look for", path)? {
             return Err(BrickError::CatalogMissing { path: path.to_owned() });
         }
-        let catalog = Self { connection: Self::connect(path, flags)?, path: path.to_owned() };
+        let catalog = Self::new(path, flags)?;
         let pragma =
             |name| catalog.with_ref(|c| c.pragma_query_value(None, name, |row| row.get::<_, i64>(0)));
         if pragma("application_id")? != APPLICATION_ID {
@@ -122,8 +139,12 @@ impl Catalog {
         }
         match pragma("user_version")? {
             SCHEMA_VERSION => Ok(catalog),
-            1 if flags.contains(OpenFlags::SQLITE_OPEN_READ_WRITE) => catalog.upgrade(),
-            1 => Err(catalog.corrupt("it is of an earlier SFD; `sfd run` brings it up to date")),
+            found @ 1..SCHEMA_VERSION if flags.contains(OpenFlags::SQLITE_OPEN_READ_WRITE) => {
+                catalog.upgrade(found)
+            }
+            1..SCHEMA_VERSION => {
+                Err(catalog.corrupt("it is of an earlier SFD; `sfd run` brings it up to date"))
+            }
             found if found > SCHEMA_VERSION => {
                 Err(BrickError::CatalogNewer { path: path.to_owned(), found, known: SCHEMA_VERSION })
             }
@@ -131,14 +152,25 @@ impl Catalog {
         }
     }
 
-    /// Brings a catalog of version 1 up to date, in one transaction.
-    fn upgrade(mut self) -> Result<Self, BrickError> {
+    /// Brings a catalog of an earlier version up to date, in one transaction.
+    fn upgrade(mut self, found: i64) -> Result<Self, BrickError> {
+        let done = usize::try_from(found - 1).unwrap_or(0);
         self.with(|connection| {
             let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-            tx.execute_batch(include_str!("upgrade_1.sql"))?;
+            for upgrade in UPGRADES.iter().skip(done) {
+                tx.execute_batch(upgrade)?;
+            }
             tx.commit()
         })?;
         Ok(self)
+    }
+
+    fn new(path: &Path, flags: OpenFlags) -> Result<Self, BrickError> {
+        Ok(Self {
+            connection: Self::connect(path, flags)?,
+            path: path.to_owned(),
+            kept: versions::Kept::default(),
+        })
     }
 
     fn connect(path: &Path, flags: OpenFlags) -> Result<Connection, BrickError> {
@@ -146,7 +178,9 @@ impl Catalog {
             let connection = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
             connection.busy_timeout(BUSY_TIMEOUT)?;
             // One statement per kind of change and query; the default of 16 would evict some of them.
-            connection.set_prepared_statement_cache_capacity(32);
+            connection.set_prepared_statement_cache_capacity(48);
+            // What is deleted, or moved within the file, is overwritten: earlier contents may turn out to be secret.
+            connection.pragma_update(None, "secure_delete", "ON")?;
             Ok(connection)
         };
         open().map_err(|error| BrickError::sqlite(path, error))
@@ -184,6 +218,21 @@ impl Catalog {
                     |row| row.get(0),
                 )?,
             })
+        })
+    }
+
+    /// The rules of what is secret by which everything was read, if they are noted.
+    pub(crate) fn redaction(&self) -> Result<Option<Vec<u8>>, BrickError> {
+        self.with_ref(|connection| {
+            let sql = "SELECT value FROM meta WHERE key = 'redaction'";
+            connection.query_row(sql, [], |row| row.get(0)).optional()
+        })
+    }
+
+    pub(crate) fn set_redaction(&mut self, rules: &[u8]) -> Result<(), BrickError> {
+        self.with(|connection| {
+            connection.execute("INSERT OR REPLACE INTO meta VALUES ('redaction', ?1)", [rules])?;
+            Ok(())
         })
     }
 
@@ -235,6 +284,7 @@ impl Catalog {
     /// Transaction 2 of a commit: rows, leaf hashes, history; no marks are left. `seal` is told the used run just
     /// before the transaction commits, when nothing but the disk can make it fail.
     pub(crate) fn apply(&mut self, changes: &Changes<'_>, seal: impl FnOnce(u64)) -> Result<(), BrickError> {
+        let mut kept = self.kept.clone();
         self.with(|connection| {
             let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
             if let Some(order) = changes.order {
@@ -242,6 +292,7 @@ impl Catalog {
             }
             for &id in changes.deletes {
                 tx.prepare_cached("DELETE FROM artifact WHERE id = ?1")?.execute([id.0])?;
+                regions::set(&tx, id, None)?;
             }
             for row in changes.upserts {
                 rows::upsert(&tx, row)?;
@@ -253,13 +304,22 @@ impl Catalog {
             for (leaf, hash) in changes.leaves {
                 set_leaf(&tx, *leaf, hash)?;
             }
-            for row in changes.history {
-                history::append(&tx, row)?;
+            for (id, regions) in changes.regions {
+                regions::set(&tx, *id, regions.as_ref())?;
             }
+            let mut lines = Vec::with_capacity(changes.history.len());
+            for row in changes.history {
+                lines.push(history::append(&tx, row)?);
+            }
+            kept.append(&tx, changes.versions, &lines)?;
+            kept.purge(&tx, changes.secret)?;
             tx.prepare_cached("DELETE FROM mark")?.execute([])?;
             seal(rows::used_end(&tx)?);
             tx.commit()
-        })
+        })?;
+        self.kept = kept;
+        // What a kill has left of an earlier purge waits for the next checkpoint.
+        if changes.secret.is_empty() { Ok(()) } else { self.forget_purged() }
     }
 
     /// One past the highest used cell.
@@ -314,6 +374,7 @@ impl Catalog {
 
     /// Syncs the log and moves it into the database, as far as no reader is in the way.
     pub(crate) fn checkpoint(&self) -> Result<(), BrickError> {
+        self.forget_purged()?;
         // PASSIVE does not wait for readers; what it leaves in the log is synced all the same.
         self.with_ref(|connection| connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(())))
     }

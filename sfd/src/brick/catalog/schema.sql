@@ -3,7 +3,7 @@
 
 CREATE TABLE meta (
     key   TEXT PRIMARY KEY,
-    value ANY NOT NULL          -- order, cap: integers; root_path: blob
+    value ANY NOT NULL          -- order, cap: integers; root_path, redaction (digest of the rules in force): blobs
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE artifact (
@@ -72,6 +72,25 @@ CREATE TABLE writer (
     record TEXT NOT NULL,          -- JSON
     last   INTEGER NOT NULL        -- newest line of history that names it
 ) STRICT;
+
+-- Named parts of artifacts whose cells are their very bytes: sections of ELF files.
+CREATE TABLE region (
+    artifact INTEGER PRIMARY KEY,
+    regions  TEXT NOT NULL         -- JSON: {"regions": [{"name", "start", "len", "type"}], "regions_note"}
+) STRICT;
+
+-- What contents were before a change, one row for each line of history that tells of changed contents.
+CREATE TABLE version (
+    line     INTEGER PRIMARY KEY,  -- of history
+    artifact INTEGER NOT NULL,
+    before   BLOB,                 -- content_hash before the change; NULL: it was not there
+    after    BLOB,                 -- and after it; NULL: it is gone
+    bytes    INTEGER NOT NULL,     -- of contents as stored; 0: not kept
+    missing  TEXT,                 -- why not
+    contents BLOB                  -- before the change: a zstd frame
+) STRICT;
+CREATE INDEX version_artifact ON version(artifact, line);
+CREATE INDEX version_kept ON version(artifact, line) WHERE bytes > 0;
 
 -- For people: every artifact with its whole path.
 CREATE VIEW artifact_path AS

@@ -19,7 +19,7 @@ mod open;
 use std::fs::File;
 use std::path::Path;
 
-use super::catalog::{Catalog, Changes, HistoryQuery};
+use super::catalog::{Catalog, Changes, HistoryQuery, Missing, VersionLimits, VersionStats};
 use super::files::{self, Files};
 use super::pixels::Pixels;
 use super::{BrickError, Commit, HistoryRow, Row};
@@ -90,6 +90,10 @@ impl LiveBrick {
         apply::read_cells(self.pixels.map.body(), self.order(), start, len)
     }
 
+    pub(super) fn catalog(&self) -> &Catalog {
+        &self.catalog
+    }
+
     pub(super) fn pixels(&self) -> &Pixels {
         &self.pixels
     }
@@ -108,6 +112,22 @@ impl LiveBrick {
     /// `before_ns` (since the Unix epoch). Returns how many lines were dropped.
     pub fn prune_history(&mut self, rows_max: u64, before_ns: Option<i64>) -> Result<u64, BrickError> {
         self.catalog.prune_history(rows_max, before_ns)
+    }
+
+    /// Sets how much is kept of earlier contents, from the next commit on. Without limits nothing is dropped.
+    pub fn limit_versions(&mut self, limits: VersionLimits) {
+        self.catalog.limit_versions(limits);
+    }
+
+    /// What is kept of earlier contents.
+    pub fn version_stats(&self) -> VersionStats {
+        self.catalog.version_stats()
+    }
+
+    /// Drops earlier contents beyond their age at `now_ns` (since the Unix epoch), and those of lines that history has
+    /// dropped.
+    pub fn drop_old_versions(&mut self, now_ns: i64) -> Result<(), BrickError> {
+        self.catalog.drop_old_versions(now_ns)
     }
 
     /// Applies one batch as one crash-safe step. The cost is that of the Merkle leaves it touches and, per leaf, a
@@ -132,6 +152,9 @@ impl LiveBrick {
             upserts: &commit.upserts,
             deletes: &commit.deletes,
             history: &commit.history,
+            regions: &commit.regions,
+            versions: &commit.versions,
+            secret: &commit.secret,
             leaves: &leaves,
             ..Changes::default()
         })?;
@@ -142,13 +165,35 @@ impl LiveBrick {
     /// Shows everything as not verified, in rows and pixels, because events were lost or the watcher was away. Rows
     /// that already are keep their reason. Touches every occupied pixel: the cost is that of the brick.
     pub fn set_unverified_all(&mut self, reason: &str) -> Result<CommitStats, BrickError> {
+        self.unverify_all(reason, false)
+    }
+
+    /// The rules of what is secret, as the artifacts were last read by; `None` when nobody has noted them.
+    pub fn redaction(&self) -> Result<Option<Vec<u8>>, BrickError> {
+        self.catalog.redaction()
+    }
+
+    /// Notes the rules by which everything on a new brick is going to be read.
+    pub fn note_redaction(&mut self, rules: &[u8]) -> Result<(), BrickError> {
+        self.catalog.set_redaction(rules)
+    }
+
+    /// Other rules apply from now on: everything is unverified until it has been read again, whatever the reason was
+    /// before, and no earlier contents are kept. Killed in between, the next opening finds the old rules noted.
+    pub fn set_redaction(&mut self, rules: &[u8], reason: &str) -> Result<(), BrickError> {
+        self.catalog.drop_all_versions(Missing::OtherRules)?;
+        self.unverify_all(reason, true)?;
+        self.catalog.set_redaction(rules)
+    }
+
+    fn unverify_all(&mut self, reason: &str, anew: bool) -> Result<CommitStats, BrickError> {
         self.check_usable()?;
         self.pixels.map.check_len()?;
         let whole = Block { start: 0, k: 2 * self.order() };
         self.catalog.mark(&[whole])?;
         self.broken = true;
         let leaves = self.pixels.set_flag_everywhere(FLAG_UNVERIFIED);
-        self.finish(&Changes { leaves: &leaves, unverify_all: Some((reason, false)), ..Changes::default() })?;
+        self.finish(&Changes { leaves: &leaves, unverify_all: Some((reason, anew)), ..Changes::default() })?;
         Ok(CommitStats { cells: whole.cells(), leaves: leaves.len() as u64, grown: false })
     }
 

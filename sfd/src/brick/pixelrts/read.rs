@@ -378,7 +378,8 @@ impl PixelRts {
 }
 
 impl Offset {
-    fn is_of(&self, path: &[u8]) -> bool {
+    /// Whether it has this exact path.
+    pub fn is_of(&self, path: &[u8]) -> bool {
         match &self.path_bytes {
             Some(bytes) => BASE64.decode(bytes).is_ok_and(|bytes| bytes == path),
             None => self.path.as_bytes() == path,

@@ -7,21 +7,27 @@ use sfd_common::{FUNCTION_SLOTS, FUNCTION_TARGETS, FunctionDescriptor, Hook, Op,
 
 use super::btf::Btf;
 
+/// The `n`th argument of a type, and how to get from it to an inode.
+type Way = (&'static str, usize, Reach);
+
 /// One hooked function.
 pub(super) struct Function {
     /// Its names, newest first; the first that this kernel has is hooked.
     pub(super) names: &'static [&'static str],
     op: Op,
-    /// Which arguments lead to what changes: the `n`th argument of a type, and how to get to an inode.
-    targets: &'static [(&'static str, usize, Reach)],
+    /// What leads to what changes.
+    targets: &'static [Way],
     /// Without it the rung would miss changes that every kernel can make.
     pub(super) required: bool,
     /// What is not seen without it.
     pub(super) lost_without: &'static str,
 }
 
-const DIRECTORY: &[(&str, usize, Reach)] = &[("inode", 0, Reach::Inode)];
-const DENTRY: &[(&str, usize, Reach)] = &[("dentry", 0, Reach::Dentry)];
+const DIRECTORY: &[Way] = &[("inode", 0, Reach::Inode)];
+const DENTRY: &[Way] = &[("dentry", 0, Reach::Dentry)];
+/// Where a function is no longer given the directory, as `vfs_create` since some kernel between 6.18 and 7.3 (seen in the BTF
+/// of both), it is the one in which the name is.
+const INSTEAD_OF_DIRECTORY: Way = ("dentry", 0, Reach::Parent);
 
 /// A function that changes the names in the directory it is given.
 const fn names(name: &'static [&'static str], op: Op, lost_without: &'static str) -> Function {
@@ -164,10 +170,15 @@ pub(super) fn descriptors(btf: &Btf<'_>) -> [FunctionDescriptor; FUNCTION_SLOTS]
 fn describe(function: &Function, btf: &Btf<'_>) -> Option<FunctionDescriptor> {
     let parameters = btf.parameters(name(function, btf)?)?;
     let mut targets = [Target::NONE; FUNCTION_TARGETS];
-    for (target, (structure, nth, reach)) in targets.iter_mut().zip(function.targets) {
+    let argument = |(structure, nth, _): Way| {
         let of_type = |(_, name): &(usize, Option<&[u8]>)| *name == Some(structure.as_bytes());
-        let (argument, _) = parameters.iter().copied().enumerate().filter(of_type).nth(*nth)?;
-        *target = Target { argument: u8::try_from(argument).ok()?, reach: *reach as u8 };
+        Some(parameters.iter().copied().enumerate().filter(of_type).nth(nth)?.0)
+    };
+    for (target, way) in targets.iter_mut().zip(function.targets) {
+        let instead = (way.2 == Reach::Inode).then_some(INSTEAD_OF_DIRECTORY);
+        let ways = std::iter::once(*way).chain(instead);
+        let (number, reach) = ways.into_iter().find_map(|way| Some((argument(way)?, way.2)))?;
+        *target = Target { argument: u8::try_from(number).ok()?, reach: reach as u8 };
     }
     Some(FunctionDescriptor { op: function.op as u16, targets })
 }

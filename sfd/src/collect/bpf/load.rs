@@ -55,6 +55,7 @@ pub(super) struct Loaded {
     pub(super) excluded: HashMap<MapData, u32, u8>,
     pub(super) drops: PerCpuArray<MapData, u64>,
     pub(super) sequences: PerCpuArray<MapData, u64>,
+    pub(super) asleep: Array<MapData, u32>,
     /// Hands on what the programs have logged; only in builds for debugging.
     pub(super) log: Option<Flush>,
     /// One for each hook, with what the self-test needs to recognise it.
@@ -199,6 +200,7 @@ pub(super) fn load(config: &CollectConfig) -> Result<Loaded, CollectError> {
         excluded: take(&mut ebpf, map::EXCLUDED)?,
         drops: take(&mut ebpf, map::DROPS)?,
         sequences: take(&mut ebpf, map::SEQUENCES)?,
+        asleep: take(&mut ebpf, map::ASLEEP)?,
         ebpf,
         log,
         hooks,

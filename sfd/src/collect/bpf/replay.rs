@@ -58,6 +58,7 @@ impl Replay {
             drops,
             // Nobody counts what this producer numbers.
             sequences: None,
+            asleep: None,
             sender,
             counters: Arc::clone(&counters),
             stop: Arc::clone(&stop),
