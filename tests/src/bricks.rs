@@ -123,3 +123,24 @@ impl Random {
         (self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33) % bound
     }
 }
+
+/// A V2BR file as other programs write it: all channels of a pixel are the byte, nothing follows the body.
+pub fn foreign_brick(order: u32, data: &[u8], hash: [u8; 32]) -> Vec<u8> {
+    let side = 1_u32 << order;
+    let body_len = u64::from(side) * u64::from(side) * 4;
+    let mut file = b"V2BR".to_vec();
+    for number in [1, side, side, order] {
+        file.extend(number.to_le_bytes());
+    }
+    file.extend((data.len() as u64).to_le_bytes());
+    file.extend(body_len.to_le_bytes());
+    file.extend(4.5_f32.to_le_bytes());
+    file.extend(hash);
+    file.resize(132 + body_len as usize, 0);
+    for (cell, &byte) in (0..).zip(data) {
+        let (x, y) = d2xy(order, cell);
+        let at = 132 + ((y * u64::from(side) + x) * 4) as usize;
+        file[at..at + 4].fill(byte);
+    }
+    file
+}

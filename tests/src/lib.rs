@@ -9,6 +9,7 @@
 
 pub mod bricks;
 pub mod daemon;
+pub mod pixelrts;
 pub mod reader;
 
 use std::time::{Duration, Instant};

@@ -108,9 +108,78 @@ fn unrelated_formats_with_the_same_extension_are_refused_by_name() {
     for magic in ["BRCK", "KCRB"] {
         let path = dir.path().join("x.brick");
         fs::write(&path, format!("{magic}{}", "\0".repeat(500))).unwrap();
-        let (code, _, err) = text(&sfd(&["inspect"]).arg(&path).output().unwrap());
-        assert!(code == Some(4) && err.contains(magic), "{err}");
+        for (args, expected) in [
+            ("inspect BRICK", 4),
+            ("verify BRICK", 1),
+            ("extract BRICK /x", 4),
+            ("export BRICK --format png", 4),
+        ] {
+            let args =
+                args.split(' ').map(|arg| if arg == "BRICK" { path.as_os_str() } else { arg.as_ref() });
+            let (code, out, err) = text(&sfd(&[]).args(args).current_dir(dir.path()).output().unwrap());
+            assert!(code == Some(expected) && (out.clone() + &err).contains(magic), "{out}{err}");
+        }
     }
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "nothing is exported");
+}
+
+#[test]
+fn a_brick_is_exported_in_every_form() {
+    use std::os::unix::fs::PermissionsExt;
+    let (dir, root, brick) = tree();
+    assert!(sfd(&["fold", "--compress"]).arg(&root).arg("-o").arg(&brick).status().unwrap().success());
+    let export = |args: &[&str]| {
+        text(&sfd(&["export"]).arg(&brick).args(args).current_dir(dir.path()).output().unwrap())
+    };
+    for (format, name) in [("png", "tree.png"), ("rts-png", "tree.rts.png"), ("v2br", "tree.v2br.brick")] {
+        let (code, out, err) = export(&["--format", format]);
+        assert!(code == Some(0) && out.starts_with(name), "{out}{err}");
+        let out = dir.path().join(name);
+        assert_eq!(fs::metadata(&out).unwrap().permissions().mode() & 0o777, 0o600);
+        let (code, json, _) = export(&["--format", format, "--json", "-o", "again"]);
+        let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+        assert_eq!((code, &json["format"], &json["artifacts"]), (Some(0), &format.into(), &5.into()));
+        assert!(fs::read(&out).unwrap() == fs::read(dir.path().join("again")).unwrap());
+    }
+    compare(&root, &dir.path().join("tree.v2br.brick")).unwrap();
+
+    let picture = dir.path().join("tree.rts.png");
+    let (code, out, _) = text(&sfd(&["verify"]).arg(&picture).output().unwrap());
+    assert!(code == Some(0) && out.contains("5 artifacts, 5 with a hash"), "{out}");
+    let (code, out, _) = text(&sfd(&["inspect"]).arg(&picture).output().unwrap());
+    assert!(code == Some(0) && out.contains("PixelRTS-2.0, ") && out.contains("/sub/key.pem"), "{out}");
+    let (code, out, _) = text(&sfd(&["extract"]).arg(&picture).arg(root.join("a.conf")).output().unwrap());
+    assert_eq!((code, out.as_str()), (Some(0), "a = 1\n"));
+    for (name, word) in [("sub/big", "digest"), ("sub/key.pem", "redacted"), ("nothing", "not in this")] {
+        let (code, out, err) = text(&sfd(&["extract"]).arg(&picture).arg(root.join(name)).output().unwrap());
+        assert!(code == Some(1) && out.is_empty() && err.contains(word), "{err}");
+    }
+    let secret = b"MIIEvQIBADANBgkqhkiG9w0BAQEFAASC";
+    for name in ["tree.png", "tree.rts.png", "tree.v2br.brick"] {
+        let bytes = fs::read(dir.path().join(name)).unwrap();
+        assert!(!bytes.windows(secret.len()).any(|window| window == secret), "{name}");
+    }
+    let data = sfd_tests::pixelrts::decode(&fs::read(&picture).unwrap()).unwrap().data;
+    assert!(!data.windows(secret.len()).any(|window| window == secret));
+
+    let own = brick.to_str().unwrap();
+    for (args, code, word) in [
+        (vec!["--format", "v2br", "-o", own], 2, own),
+        (vec!["--format", "rts-png", "--max-side", "100"], 2, "--max-side"),
+        (vec!["--format", "png", "--max-side", "0"], 2, "--max-side"),
+        (vec!["--format", "gif"], 2, "gif"),
+        (vec!["--format", "png", "-o", "/no/such/dir/x.png"], 4, "/no/such/dir"),
+    ] {
+        let (got, out, err) = export(&args);
+        assert!(got == Some(code) && err.contains(word), "{args:?}: {out}{err}");
+    }
+    assert!(sfd(&["verify"]).arg(&brick).status().unwrap().success(), "the brick is as it was");
+    let mut bytes = fs::read(&brick).unwrap();
+    bytes[140] ^= 1;
+    fs::write(&brick, bytes).unwrap();
+    let (code, _, err) = export(&["--format", "png", "-o", "damaged.png"]);
+    assert!(code == Some(1) && err.contains("damaged"), "{err}");
+    assert!(!dir.path().join("damaged.png").exists());
 }
 
 #[test]

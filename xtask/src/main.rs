@@ -4,7 +4,6 @@ mod bench;
 mod build_ebpf;
 mod ci;
 mod coverage;
-mod picture;
 mod test;
 mod vm;
 
@@ -29,8 +28,6 @@ enum Command {
     Bench(bench::Args),
     /// Does every kind of change on every file system and writes docs/coverage.md.
     Coverage,
-    /// Paints a brick as a PNG, coloured by kind: the picture in the README.
-    Picture(picture::Args),
     /// Runs the suites that need a kernel in virtual machines, with the kernels of distributions.
     Vm(vm::Args),
     /// Everything that CI does: `build-ebpf --check`, then `test` with the real-kernel suites required.
@@ -43,7 +40,6 @@ fn main() -> Result<()> {
         Command::Test(args) => test::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Coverage => coverage::run(),
-        Command::Picture(args) => picture::run(&args),
         Command::Vm(args) => vm::run(&args),
         Command::Ci => ci::run(),
     }

@@ -53,6 +53,18 @@ const SUITES: &[Suite] = &[
         kernel: false,
     },
     Suite {
+        name: "exports",
+        shows: "other forms of a brick, read by an independent reader; other programs' files",
+        args: &["-p", "sfd-tests", "--test", "exports"],
+        kernel: false,
+    },
+    Suite {
+        name: "fuzz",
+        shows: "readers against a mutated corpus",
+        args: &["-p", "sfd-tests", "--test", "fuzz"],
+        kernel: false,
+    },
+    Suite {
         name: "crash",
         shows: "kill -9 while committing",
         args: &["-p", "sfd-tests", "--test", "brick_crash"],

@@ -6,6 +6,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::FlockOperation;
+use tempfile::NamedTempFile;
 
 use super::BrickError;
 use super::error::IoContext;
@@ -87,6 +88,47 @@ impl Files {
     pub(crate) fn sync_dir(&self) -> Result<(), BrickError> {
         sync_dir(&self.dir)
     }
+}
+
+/// A file of contents being written beside its name: 0600, and there whole or not at all.
+#[derive(Debug)]
+pub(crate) struct NewFile {
+    file: NamedTempFile,
+    out: PathBuf,
+}
+
+impl NewFile {
+    pub(crate) fn create(out: &Path) -> Result<Self, BrickError> {
+        let dir = dir_of(out);
+        let file = tempfile::Builder::new()
+            .prefix(".sfd-")
+            .suffix(".tmp")
+            .tempfile_in(dir)
+            .doing("create a file in", dir)?;
+        Ok(Self { file, out: out.to_owned() })
+    }
+
+    pub(crate) fn file(&self) -> &File {
+        self.file.as_file()
+    }
+
+    /// Syncs the file, gives it its name and returns its length in bytes.
+    pub(crate) fn finish(self) -> Result<u64, BrickError> {
+        self.file.as_file().sync_all().doing("sync", &self.out)?;
+        let len = self.file.as_file().metadata().doing("stat", &self.out)?.len();
+        self.file
+            .persist(&self.out)
+            .map_err(|error| error.error)
+            .doing("rename the new file to", &self.out)?;
+        sync_dir(dir_of(&self.out))?;
+        Ok(len)
+    }
+}
+
+/// The directory that a file is in.
+pub(crate) fn dir_of(file: &Path) -> &Path {
+    // A relative path of one component has the empty path as its parent.
+    file.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 pub(crate) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {

@@ -5,7 +5,7 @@
 //! ```
 
 use crate::fold::merkle::Hash;
-use crate::fold::{Curve, ORDER_MAX_EXACT};
+use crate::fold::{Curve, ORDER_MAX_EXACT, ORDER_MIN};
 
 /// First bytes of a brick.
 pub const MAGIC: [u8; 4] = *b"V2BR";
@@ -96,9 +96,20 @@ pub enum FormatError {
         /// Bytes there are.
         found: u64,
     },
+    /// More cells than so few bytes can be the contents of.
+    #[error("{found} bytes cannot be a brick of order {order}; it is damaged")]
+    TooSmall {
+        /// Bytes there are.
+        found: u64,
+        /// Order of the curve.
+        order: u8,
+    },
     /// Compressed, but not by SFD: how is not part of the format.
     #[error("its body is compressed in a way that only the program that wrote it knows")]
     ForeignCompression,
+    /// Not a PixelRTS picture that can be read here.
+    #[error("{0}")]
+    PixelRts(String),
     /// The footer or the index is damaged.
     #[error("the index at the end is damaged: {0}")]
     Index(String),
@@ -181,12 +192,16 @@ impl Header {
         if order > u32::from(ORDER_MAX_EXACT) || width != 1 << order || height != width {
             return Err(FormatError::Geometry { width, height, order });
         }
+        let is_ours = get(&bytes, AT_RESERVED) == Some(SFD_MARK);
+        // Other programs make smaller ones; here an artifact has 64 cells at least.
+        if is_ours && order < u32::from(ORDER_MIN) {
+            return Err(FormatError::Geometry { width, height, order });
+        }
         let order = order as u8;
         let original_size = u64_at(AT_ORIGINAL_SIZE);
         if original_size > Curve::new(order).cells() {
             return Err(FormatError::OriginalSize { used: original_size, order });
         }
-        let is_ours = get(&bytes, AT_RESERVED) == Some(SFD_MARK);
         let trailer = is_ours.then(|| u32_at(AT_TRAILER_VERSION));
         if let Some(version) = trailer.filter(|&version| version > TRAILER_VERSION) {
             return Err(FormatError::Trailer(version));

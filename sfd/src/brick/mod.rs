@@ -5,6 +5,9 @@
 //! catalog   SQLite: rows, leaf hashes, marks, history, earlier contents       map      memory maps; the only unsafe here
 //! live      a brick that is patched in place                sealed   a brick in one file
 //! reader    either of them, read by anyone                  verify   what is wrong with it
+//! snapshot  a sealed copy of one moment                     export   other forms of it
+//! picture   a PNG for people                                pixelrts a PNG for programs, written and read
+//! readable  a file of any form with contents in it
 //! ```
 //!
 //! The format is described in `docs/brick-format.md`, crash safety in `docs/decisions/0005-crash-safety.md`.
@@ -19,20 +22,29 @@ use crate::fold::{self, Block, FoldOp, FoldPlan, Paint};
 pub mod catalog;
 mod disk;
 mod error;
+pub mod export;
 mod files;
 pub mod format;
 mod index;
 pub mod live;
 #[expect(unsafe_code, reason = "the one place where files are mapped into memory")]
 mod map;
+mod picture;
+pub mod pixelrts;
 mod pixels;
+pub mod readable;
 pub mod reader;
 pub mod sealed;
+mod snapshot;
 pub mod verify;
 
 pub use catalog::{Catalog, HistoryQuery, Missing, Version, VersionLimits, VersionLine, VersionStats};
 pub use error::{BrickError, ExtractError};
+pub use export::{ExportError, Exported};
+pub(crate) use files::NewFile;
 pub use live::{CommitStats, LiveBrick, Recovery};
+pub use pixelrts::PixelRts;
+pub use readable::{Extracted, Readable};
 pub use reader::{ArtifactEntry, Brick, Inspection};
 pub use sealed::{SealOptions, SealedWriter};
 pub use verify::{Finding, VerifyReport};

@@ -77,10 +77,19 @@ impl Pixels {
                 let block = leaf_block(curve.order(), leaf);
                 let pixels = &mut pixels[..block.cells() as usize * 4];
                 apply::read_rgba(self.map.body(), curve, block.start, pixels);
-                other.map.reserve(rows_of(curve, block))?;
-                apply::write_rgba(other.map.body_mut(), curve, block.start, pixels);
+                other.put_leaf(leaf, pixels)?;
             }
         }
+        Ok(())
+    }
+
+    /// Replaces the pixels of a leaf, given in curve order; tree and histogram do not follow before
+    /// [`rescan`](Self::rescan).
+    pub(super) fn put_leaf(&mut self, leaf: u64, pixels: &[u8]) -> Result<(), BrickError> {
+        let curve = self.map.curve();
+        let block = leaf_block(curve.order(), leaf);
+        self.map.reserve(rows_of(curve, block))?;
+        apply::write_rgba(self.map.body_mut(), curve, block.start, &pixels[..block.cells() as usize * 4]);
         Ok(())
     }
 

@@ -20,8 +20,8 @@ use super::index::{Frame, Index, hex};
 use super::map::{Bands, FileMap};
 use super::{ArtifactId, BrickError, Catalog, ExtractError, Row, disk};
 use crate::artifact::{FileType, Region, Regions, Semantics};
-use crate::fold::merkle::{Hash, LEAF_BYTES, LEAF_CELLS, Merkle, leaf_block};
-use crate::fold::{Curve, Histogram, apply};
+use crate::fold::merkle::{Hash, LEAF_BYTES, LEAF_CELLS, Merkle, leaf_block, leaf_count};
+use crate::fold::{Curve, Histogram, ORDER_MAX, apply};
 
 /// How long a reader retries before it calls a disagreement damage: many times a commit (milliseconds) and longer
 /// than the growth of a large brick.
@@ -149,7 +149,7 @@ impl Brick {
             Some(TRAILER_NONE) => Source::Live(Box::new(Catalog::open_read_only(&Files::catalog_of(path))?)),
             Some(_) => {
                 let body_end = (HEADER_LEN as u64).saturating_add(view.header.compressed_size);
-                let index = Index::decode(view.map.bytes()?, body_end).map_err(format)?;
+                let index = Index::decode(view.map.bytes()?, view.header.order, body_end).map_err(format)?;
                 Source::sealed(&index, &view.header).map_err(format)?
             }
         };
@@ -399,6 +399,10 @@ impl View {
         if found < expected {
             return Err(format(FormatError::Truncated { expected, found }));
         }
+        // Of a brick this large one leaf in eight is in use, and takes 25 bytes even if it packs to nothing.
+        if header.order > ORDER_MAX && leaf_count(header.order) > found {
+            return Err(format(FormatError::TooSmall { found, order: header.order }));
+        }
         let bands = Bands::of_file(&file, Curve::new(header.order));
         Ok(Self { map: FileMap::new(file, path)?, bands, header })
     }
@@ -417,7 +421,7 @@ impl View {
     }
 
     /// The pixels of an uncompressed brick. `open` made sure that they are all there.
-    fn body(&self) -> Result<&[u8], BrickError> {
+    pub(super) fn body(&self) -> Result<&[u8], BrickError> {
         let len = Curve::new(self.header.order).body_len() as usize;
         Ok(&self.map.bytes()?[HEADER_LEN..HEADER_LEN + len])
     }
@@ -492,9 +496,14 @@ impl ArtifactEntry {
 
 /// Directories above each other, at most: far more than a path has bytes. A damaged index may hold a ring.
 const DEPTH_MAX: usize = 10_000;
+/// Bytes of a path, on average over a brick, at most: ten times as many as real trees have. A damaged index may hold a
+/// chain as long as itself, whose paths would be its square.
+const PATH_BYTES_MAX: usize = 1024;
 
-/// The whole path of every row. A row whose parents are missing or form a ring is named from where that shows.
+/// The whole path of every row. A row whose parents are missing, form a ring or are far too many is named from where
+/// that shows.
 pub fn paths(rows: &[Row]) -> HashMap<ArtifactId, Vec<u8>> {
+    let mut room = rows.len().saturating_mul(PATH_BYTES_MAX);
     let by_id: HashMap<ArtifactId, &Row> = rows.iter().map(|row| (row.id, row)).collect();
     let mut paths: HashMap<ArtifactId, Vec<u8>> = HashMap::with_capacity(rows.len());
     for row in rows {
@@ -507,7 +516,9 @@ pub fn paths(rows: &[Row]) -> HashMap<ArtifactId, Vec<u8>> {
             chain.push(parent);
         }
         while let Some(row) = chain.pop() {
-            let mut path = row.parent.and_then(|parent| paths.get(&parent)).cloned().unwrap_or_default();
+            let above = row.parent.and_then(|parent| paths.get(&parent)).filter(|path| path.len() <= room);
+            let mut path = above.cloned().unwrap_or_default();
+            room -= path.len();
             if row.parent.is_some() && path.last() != Some(&b'/') {
                 path.push(b'/');
             }

@@ -95,6 +95,22 @@ impl SealedWriter {
         self.regions.insert(id, regions);
     }
 
+    /// Order of the curve.
+    pub(super) fn order(&self) -> u8 {
+        self.pixels.order()
+    }
+
+    /// Takes the pixels of a leaf as they are, in curve order.
+    pub(super) fn put_leaf(&mut self, leaf: u64, pixels: &[u8]) -> Result<(), BrickError> {
+        self.pixels.put_leaf(leaf, pixels)
+    }
+
+    /// The artifacts whose pixels [`put_leaf`](Self::put_leaf) has put there, and their named parts.
+    pub(super) fn set_rows(&mut self, rows: Vec<Row>, regions: HashMap<ArtifactId, Regions>) {
+        self.rows = rows;
+        self.regions = regions;
+    }
+
     /// Writes index and header, syncs, and gives the file its name.
     ///
     /// # Errors

@@ -17,7 +17,7 @@ const FINDINGS_MAX: usize = 100;
 /// Something that is not as it should be.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Finding {
-    /// What was checked: `header`, `layout`, `leaf`, `channels`, `contents`.
+    /// What was checked: `header`, `layout`, `leaf`, `channels`, `contents`; of pictures `data`, `blueprint`.
     pub check: &'static str,
     /// The artifact there, lossy, if there is one.
     pub path: Option<String>,
@@ -67,7 +67,7 @@ impl VerifyReport {
         if self.is_ok() { PATIENCE } else { PATIENCE_AFTER_DAMAGE }
     }
 
-    fn add(&mut self, finding: Finding) {
+    pub(super) fn add(&mut self, finding: Finding) {
         if !self.is_full() {
             self.findings.push(finding);
         }
@@ -95,7 +95,10 @@ impl Brick {
         if let Some(finding) = self.check_header()? {
             report.add(finding);
         }
-        let Some(expected) = self.expected()? else { return Ok(report) };
+        let Some(expected) = self.expected()? else {
+            self.check_foreign(&mut report)?;
+            return Ok(report);
+        };
         let rows = &expected.rows;
         report.artifacts = rows.len() as u64;
         report.unverified = rows.iter().filter(|row| row.unverified.is_some()).count() as u64;

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::out::printable;
 use super::{CliError, Exit, Out};
-use crate::brick::{Brick, ExtractError};
+use crate::brick::{ExtractError, Extracted, NewFile, Readable};
 
 /// Gets the exact bytes of one artifact back out of a brick.
 #[derive(Debug, Args)]
@@ -19,9 +19,9 @@ use crate::brick::{Brick, ExtractError};
     sudo sfd extract mods.brick /srv/loop.ko --section .modinfo | tr '\\0' '\\n'"
 )]
 pub(super) struct ExtractArgs {
-    /// A sealed or live brick
+    /// A sealed or live brick, a V2BR brick of another program, or a PixelRTS picture
     brick: PathBuf,
-    /// The artifact's path, as `sfd inspect` shows it
+    /// The artifact's path, as `sfd inspect` shows it; `content` for all that a file without artifacts has in it
     path: PathBuf,
     /// Only this section of an ELF file, as `sfd inspect BRICK PATH` shows it; where several have the name, NAME@OFFSET
     #[arg(long, value_name = "NAME")]
@@ -37,13 +37,19 @@ pub(super) fn run(args: &ExtractArgs, out: Out) -> Result<Exit, CliError> {
             "--json needs --output FILE: standard output cannot hold both bytes and JSON",
         ));
     }
-    let brick = Brick::open(&args.brick)?;
+    let brick = Readable::open(&args.brick)?;
     let path = args.path.as_os_str().as_bytes();
-    let found = match &args.section {
-        Some(section) => brick.extract_section(path, section).map(|(_, bytes)| bytes),
-        None => brick.extract(path),
+    let found = match (&args.section, &brick) {
+        (None, _) => brick.extract(path),
+        (Some(section), Readable::Brick(brick)) => {
+            brick.extract_section(path, section).map(|(_, bytes)| Extracted { bytes, is_proved: true })
+        }
+        (Some(_), Readable::PixelRts(_)) => {
+            let why = "a PixelRTS picture has no sections in it; extract the whole file";
+            return Err(CliError::no(format!("{}: {why}", args.brick.display())));
+        }
     };
-    let bytes = match found {
+    let Extracted { bytes, is_proved } = match found {
         Ok(bytes) => bytes,
         Err(ExtractError::Brick(error)) => return Err(error.into()),
         Err(why) => {
@@ -53,10 +59,16 @@ pub(super) fn run(args: &ExtractArgs, out: Out) -> Result<Exit, CliError> {
             return Err(CliError::no(why));
         }
     };
+    if !is_proved {
+        tracing::warn!("{}: there is no hash in it, so nothing proves these bytes", args.brick.display());
+    }
     match &args.output {
         None => out.write(|out| out.write_all(&bytes))?,
         Some(path) => {
-            write_whole(path, &bytes).map_err(|error| CliError::path(path, &error))?;
+            // 0600, because contents of /etc are private.
+            let file = NewFile::create(path)?;
+            file.file().write_all(&bytes).map_err(|error| CliError::path(path, &error))?;
+            file.finish()?;
             if out.json {
                 out.json_line(
                     &json!({ "path": args.path.to_string_lossy(), "extracted": true, "bytes": bytes.len() }),
@@ -72,14 +84,4 @@ pub(super) fn run(args: &ExtractArgs, out: Out) -> Result<Exit, CliError> {
         }
     }
     Ok(Exit::Done)
-}
-
-/// Writes a file that is there whole or not at all; 0600, because contents of /etc are private.
-fn write_whole(path: &std::path::Path, bytes: &[u8]) -> std::io::Result<()> {
-    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(std::path::Path::new("."));
-    let mut file = tempfile::NamedTempFile::new_in(dir)?;
-    file.write_all(bytes)?;
-    file.as_file().sync_all()?;
-    file.persist(path).map_err(|error| error.error)?;
-    Ok(())
 }

@@ -2,14 +2,15 @@
 
 use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 
 use super::out::{human_bytes, human_count, human_time, printable};
+use super::pictures::show_picture;
 use super::{CliError, Exit, Out};
 use crate::artifact::kinds::Kind;
-use crate::brick::{ArtifactEntry, Brick, ExtractError};
+use crate::brick::{ArtifactEntry, Brick, ExtractError, Readable};
 
 /// Shows a brick's header and artifacts.
 #[derive(Debug, Args)]
@@ -20,28 +21,33 @@ use crate::brick::{ArtifactEntry, Brick, ExtractError};
     sfd fold /usr/bin -o bin.brick --exact && sfd inspect bin.brick /usr/bin/ls"
 )]
 pub(super) struct InspectArgs {
-    /// A sealed or live brick
+    /// A sealed or live brick, a V2BR brick of another program, or a PixelRTS picture
     brick: PathBuf,
     /// Only this artifact, and its sections
     path: Option<PathBuf>,
 }
 
 pub(super) fn run(args: &InspectArgs, out: Out) -> Result<Exit, CliError> {
-    let brick = Brick::open(&args.brick)?;
+    let path = args.path.as_deref().map(Path::as_os_str).map(OsStrExt::as_bytes);
+    match Readable::open(&args.brick)? {
+        Readable::Brick(brick) => show_brick(&brick, path, out),
+        Readable::PixelRts(picture) => show_picture(&picture, path, out),
+    }
+}
+
+fn show_brick(brick: &Brick, path: Option<&[u8]>, out: Out) -> Result<Exit, CliError> {
     let mut found = brick.inspect()?;
-    if let Some(path) = &args.path {
-        let bytes = path.as_os_str().as_bytes();
-        found.artifacts.retain(|each| each.is_at(bytes));
+    if let Some(path) = path {
+        found.artifacts.retain(|each| each.is_at(path));
         if found.artifacts.is_empty() {
-            let path = path.to_string_lossy().into_owned();
-            return Err(CliError::no(ExtractError::NotFound { path }));
+            return Err(not_found(path));
         }
     }
     if out.json {
         out.json_line(&found)?;
         return Ok(Exit::Done);
     }
-    if let (Some(_), [each]) = (&args.path, found.artifacts.as_slice()) {
+    if let (Some(_), [each]) = (path, found.artifacts.as_slice()) {
         out.write(|out| one(each, out))?;
         return Ok(Exit::Done);
     }
@@ -57,6 +63,9 @@ pub(super) fn run(args: &InspectArgs, out: Out) -> Result<Exit, CliError> {
             found.entropy,
             found.hash,
         )?;
+        if brick.is_foreign() {
+            return writeln!(out, "of another program, without artifacts; sfd extract gives its `content`");
+        }
         writeln!(out, "{} artifacts", human_count(found.artifacts.len() as u64))?;
         writeln!(out, "{:>11} {:>6} {:>10}  {:<5} {:<16} path", "start", "cells", "bytes", "marks", "kind")?;
         for each in &found.artifacts {
@@ -88,6 +97,11 @@ pub(super) fn run(args: &InspectArgs, out: Out) -> Result<Exit, CliError> {
         writeln!(out, "marks: r redacted, d digest (not byte-exact), u unverified, 1-4 risk")
     })?;
     Ok(Exit::Done)
+}
+
+/// Nothing in the file has this path.
+pub(super) fn not_found(path: &[u8]) -> CliError {
+    CliError::no(ExtractError::NotFound { path: String::from_utf8_lossy(path).into_owned() })
 }
 
 /// One artifact with its sections.

@@ -6,12 +6,14 @@ mod config;
 mod doctor;
 mod error;
 mod events;
+mod export;
 mod extract;
 mod fold;
 mod inspect;
 mod log;
 mod out;
 mod patch;
+mod pictures;
 mod run;
 mod status;
 mod verify;
@@ -92,6 +94,8 @@ enum Command {
     Extract(extract::ExtractArgs),
     /// Check a brick: header, Merkle tree, index, layout
     Verify(verify::VerifyArgs),
+    /// Write a brick as a picture or as a file for other programs
+    Export(export::ExportArgs),
     /// Show what the daemon is doing
     Status(status::StatusArgs),
     /// Show what changed, when, and by whom
@@ -124,6 +128,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Inspect(args) => inspect::run(&args, out),
         Command::Extract(args) => extract::run(&args, out),
         Command::Verify(args) => verify::run(&args, out),
+        Command::Export(args) => export::run(&args, out),
         Command::Status(args) => status::run(&args, out),
         Command::Log(args) => log::run(&args, out),
         Command::Events(args) => events::run(&args, out),

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::out::{human_count, printable};
 use super::{CliError, Exit, Out};
-use crate::brick::{Brick, BrickError};
+use crate::brick::{BrickError, Readable};
 
 /// Checks a brick: header, Merkle tree, index, layout.
 #[derive(Debug, Args)]
@@ -16,12 +16,12 @@ use crate::brick::{Brick, BrickError};
     Example:\n  sudo sfd verify /var/lib/sfd/bricks/etc.brick"
 )]
 pub(super) struct VerifyArgs {
-    /// A sealed or live brick
+    /// A sealed or live brick, a V2BR brick of another program, or a PixelRTS picture
     brick: PathBuf,
 }
 
 pub(super) fn run(args: &VerifyArgs, out: Out) -> Result<Exit, CliError> {
-    let brick = match Brick::open(&args.brick) {
+    let brick = match Readable::open(&args.brick) {
         Ok(brick) => brick,
         // The file is there but is not a whole brick: that is an answer, not a failure to get one.
         Err(
@@ -48,11 +48,27 @@ pub(super) fn run(args: &VerifyArgs, out: Out) -> Result<Exit, CliError> {
         }
     } else if !out.quiet {
         out.line(format!(
-            "{}: valid; {} artifacts, {} Merkle leaves, {} unverified",
+            "{}: valid; {}",
             args.brick.display(),
-            human_count(report.artifacts),
-            human_count(report.leaves),
-            human_count(report.unverified),
+            match &brick {
+                Readable::Brick(brick) if !brick.is_foreign() => format!(
+                    "{} artifacts, {} Merkle leaves, {} unverified",
+                    human_count(report.artifacts),
+                    human_count(report.leaves),
+                    human_count(report.unverified),
+                ),
+                // Nothing but the one hash in it can be checked.
+                Readable::Brick(_) if report.contents > 0 =>
+                    "its contents have the hash in its header".into(),
+                Readable::Brick(_) =>
+                    "but there is no hash in its header, so nothing proves its contents".into(),
+                Readable::PixelRts(_) => format!(
+                    "{} artifacts, {} with a hash, {} unverified",
+                    human_count(report.artifacts),
+                    human_count(report.contents),
+                    human_count(report.unverified),
+                ),
+            }
         ))?;
     }
     Ok(if report.findings.is_empty() { Exit::Done } else { Exit::No })

@@ -3,7 +3,7 @@
 //! The body is row-major RGBA8 of side `2^order`. Every function touches only the tiles of the blocks it is given.
 
 use super::curve::{CELL_OF_PIXEL, Curve, TILE_CELLS, Tile};
-use super::{Block, FoldOp, FoldPlan, Paint};
+use super::{Block, FoldOp, FoldPlan, ORDER_MIN, Paint};
 
 /// A of an occupied cell.
 pub const OCCUPIED: u8 = 255;
@@ -188,6 +188,9 @@ pub fn read_cells(body: &[u8], order: u8, start: u64, len: u64) -> Vec<u8> {
     if start >= end {
         return Vec::new();
     }
+    if order < ORDER_MIN {
+        return (start..end).map(|cell| body[offset_of_cell(curve, cell)]).collect();
+    }
     let first = start / TILE_CELLS * TILE_CELLS;
     let last = end.next_multiple_of(TILE_CELLS);
     let mut cells = Vec::with_capacity((last - first) as usize);
@@ -212,6 +215,13 @@ pub fn read_cells(body: &[u8], order: u8, start: u64, len: u64) -> Vec<u8> {
 /// The RGBA bytes, in curve order, of an aligned run of cells; `out` holds 4 bytes a cell and is filled from its
 /// start. `start` and the number of cells must be multiples of 64.
 pub fn read_rgba(body: &[u8], curve: Curve, start: u64, out: &mut [u8]) {
+    if curve.order() < ORDER_MIN {
+        for (cell, out) in (start..).zip(out.as_chunks_mut::<4>().0) {
+            let at = offset_of_cell(curve, cell);
+            out.copy_from_slice(&body[at..at + 4]);
+        }
+        return;
+    }
     let stride = stride(curve);
     let cells = out.len() as u64 / 4;
     for (tile, out) in curve.tiles(start, cells).zip(out.as_chunks_mut::<4>().0.chunks_exact_mut(TILE)) {
@@ -249,6 +259,27 @@ pub fn write_rgba(body: &mut [u8], curve: Curve, start: u64, pixels: &[u8]) {
     }
 }
 
+/// Calls `f` with column, row and bytes of each pixel of a run of cells, given in curve order. `start` and the number
+/// of cells must be multiples of 64, or the curve smaller than that.
+pub fn each_pixel(curve: Curve, start: u64, pixels: &[u8], mut f: impl FnMut(u32, u32, [u8; 4])) {
+    let pixels = pixels.as_chunks::<4>().0;
+    if curve.order() < ORDER_MIN {
+        for (cell, pixel) in (start..curve.cells()).zip(pixels) {
+            let (x, y) = curve.xy(cell);
+            f(x, y, *pixel);
+        }
+        return;
+    }
+    for (tile, pixels) in curve.tiles(start, pixels.len() as u64).zip(pixels.chunks_exact(TILE)) {
+        let table = &CELL_OF_PIXEL[usize::from(tile.way & 3)];
+        for (y, row) in (tile.y..).zip(table.as_chunks::<8>().0) {
+            for (x, &cell) in (tile.x..).zip(row) {
+                f(x, y, pixels[usize::from(cell & 63)]);
+            }
+        }
+    }
+}
+
 fn each_row(body: &mut [u8], curve: Curve, block: Block, mut f: impl FnMut(&mut [u8])) {
     let stride = stride(curve);
     for tile in curve.tiles(block.start, block.cells()) {
@@ -262,6 +293,13 @@ fn each_row(body: &mut [u8], curve: Curve, block: Block, mut f: impl FnMut(&mut 
 
 fn stride(curve: Curve) -> usize {
     curve.side() as usize * 4
+}
+
+/// Where a cell's pixel is in a body. One look-up a pixel: for curves that are smaller than a tile, which only other
+/// programs make.
+fn offset_of_cell(curve: Curve, cell: u64) -> usize {
+    let (x, y) = curve.xy(cell);
+    y as usize * stride(curve) + x as usize * 4
 }
 
 fn offset(stride: usize, tile: Tile) -> usize {

@@ -31,6 +31,13 @@ impl Histogram {
         }
     }
 
+    /// Counts bytes of content.
+    pub fn add_bytes(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            self.counts[usize::from(byte)] += 1;
+        }
+    }
+
     /// Counts the occupied cells of a block.
     pub fn add(&mut self, body: &[u8], curve: Curve, block: Block) {
         each_occupied(body, curve, block, |r| self.counts[usize::from(r)] += 1);
