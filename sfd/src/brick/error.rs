@@ -75,6 +75,21 @@ pub enum BrickError {
         /// Bytes there are.
         found: u64,
     },
+    /// A page of the file could not be had while it was in use.
+    #[error(
+        "a part of brick {} could not be read or written: somebody truncated it, or its disk is full or broken",
+        .path.display()
+    )]
+    PageLost {
+        /// The brick.
+        path: PathBuf,
+    },
+    /// The name of a file in use is gone, or is that of another file.
+    #[error("{} was removed or replaced while in use", .path.display())]
+    Replaced {
+        /// The brick, its catalog or the catalog's log.
+        path: PathBuf,
+    },
     /// A plan does not fit the brick. Nothing was changed.
     #[error("brick {}: {source}", .path.display())]
     Fold {

@@ -140,7 +140,7 @@ impl Brick {
             Some(TRAILER_NONE) => Source::Live(Box::new(Catalog::open_read_only(&Files::catalog_of(path))?)),
             Some(_) => {
                 let body_end = (HEADER_LEN as u64).saturating_add(view.header.compressed_size);
-                let index = Index::decode(view.map.bytes()?, body_end).map_err(format)?;
+                let index = view.map.read(|file| Index::decode(file, body_end))?.map_err(format)?;
                 Source::sealed(&index, &view.header).map_err(format)?
             }
         };
@@ -276,7 +276,7 @@ impl Brick {
 
     fn cells_in(&self, view: &View, start: u64, len: u64) -> Result<Vec<u8>, BrickError> {
         if !view.header.is_compressed() {
-            return Ok(apply::read_cells(view.body()?, view.header.order, start, len));
+            return view.read_body(|body| apply::read_cells(body, view.header.order, start, len));
         }
         let end = start.saturating_add(len).min(Curve::new(view.header.order).cells());
         let mut cells = Vec::new();
@@ -302,18 +302,19 @@ impl Brick {
                     source: FormatError::Index(format!("the frame of leaf {leaf} {detail}")),
                 };
                 let at = HEADER_LEN as u64 + offset;
-                let frame = view
-                    .map
-                    .bytes()?
-                    .get(at as usize..(at + len) as usize)
-                    .ok_or_else(|| damaged("is outside the file"))?;
-                match zstd::bulk::decompress_to_buffer(frame, out) {
-                    Ok(n) if n == out.len() => {}
-                    _ => return Err(damaged("cannot be unpacked")),
-                }
+                view.map.read(|file| {
+                    let frame = file
+                        .get(at as usize..(at + len) as usize)
+                        .ok_or_else(|| damaged("is outside the file"))?;
+                    match zstd::bulk::decompress_to_buffer(frame, out) {
+                        Ok(n) if n == out.len() => Ok(()),
+                        _ => Err(damaged("cannot be unpacked")),
+                    }
+                })??;
             }
             _ if view.bands.has(block.start) => {
-                apply::read_rgba(view.body()?, Curve::new(view.header.order), block.start, out);
+                let curve = Curve::new(view.header.order);
+                view.read_body(|body| apply::read_rgba(body, curve, block.start, out))?;
             }
             _ => {}
         }
@@ -338,23 +339,26 @@ impl View {
         Ok(Self { map: FileMap::new(file, path)?, bands, header })
     }
 
-    pub(super) fn header_bytes(&self) -> Result<&[u8], BrickError> {
-        Ok(&self.map.bytes()?[..HEADER_LEN])
+    /// Whether the header's bytes are exactly what the header was decoded from, with zeros wherever there must be.
+    pub(super) fn is_header_canonical(&self) -> Result<bool, BrickError> {
+        self.map.read(|file| self.header.is_canonical(&file[..HEADER_LEN]))
     }
 
     /// The occupied pixels of an uncompressed brick, counted.
     pub(super) fn histogram(&self) -> Result<Histogram, BrickError> {
-        let (mut histogram, body) = (Histogram::default(), self.body()?);
-        for range in self.bands.ranges() {
-            histogram.add_pixels(&body[range]);
-        }
-        Ok(histogram)
+        self.read_body(|body| {
+            let mut histogram = Histogram::default();
+            for range in self.bands.ranges() {
+                histogram.add_pixels(&body[range]);
+            }
+            histogram
+        })
     }
 
-    /// The pixels of an uncompressed brick. `open` made sure that they are all there.
-    fn body(&self) -> Result<&[u8], BrickError> {
+    /// What `f` makes of the pixels of an uncompressed brick. `open` made sure that they are all there.
+    fn read_body<T>(&self, f: impl FnOnce(&[u8]) -> T) -> Result<T, BrickError> {
         let len = Curve::new(self.header.order).body_len() as usize;
-        Ok(&self.map.bytes()?[HEADER_LEN..HEADER_LEN + len])
+        self.map.read(|file| f(&file[HEADER_LEN..HEADER_LEN + len]))
     }
 }
 

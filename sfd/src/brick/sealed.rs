@@ -94,6 +94,7 @@ impl SealedWriter {
         let mut frames = None;
         if self.options.compress {
             let (table, size) = self.write_frames()?;
+            self.pixels.map.check()?;
             frames = Some(table);
             header.flags |= FLAG_COMPRESSED;
             header.compressed_size = size;

@@ -192,7 +192,7 @@ impl Brick {
         };
         Ok(if order != header.order {
             Some(format!("it says order {}, the catalog {order}", header.order))
-        } else if !header.is_canonical(view.header_bytes()?) {
+        } else if !view.is_header_canonical()? {
             Some("bytes that must be zero are not".into())
         } else if root != header.hash {
             Some("its hash is not the root of the leaf hashes".into())

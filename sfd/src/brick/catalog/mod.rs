@@ -14,7 +14,8 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension, TransactionBehavior, pa
 pub use history::{HISTORY_ROWS_MAX, HistoryQuery};
 
 use super::error::IoContext;
-use super::{ArtifactId, BrickError, HistoryRow, Row, files};
+use super::files::{self, FileId};
+use super::{ArtifactId, BrickError, HistoryRow, Row};
 use crate::fold::Block;
 use crate::fold::merkle::{Hash, empty_hash};
 
@@ -31,6 +32,8 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 pub struct Catalog {
     connection: Connection,
     path: PathBuf,
+    /// The database and its log, as the writer opened them. SQLite goes on with files whose names are gone.
+    open_files: Vec<(PathBuf, FileId)>,
 }
 
 /// What a brick is.
@@ -66,8 +69,7 @@ impl Catalog {
     ) -> Result<(), BrickError> {
         // SQLite gives -wal and -shm the mode of the database.
         drop(files::create_new(path)?);
-        let mut catalog =
-            Self { connection: Self::connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?, path: path.into() };
+        let mut catalog = Self::connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
         catalog.with(|connection| {
             connection.pragma_update(None, "synchronous", "FULL")?;
             connection.pragma_update(None, "application_id", APPLICATION_ID)?;
@@ -93,13 +95,27 @@ impl Catalog {
     /// # Errors
     /// [`BrickError::CatalogMissing`], [`BrickError::CatalogCorrupt`], [`BrickError::CatalogNewer`].
     pub(crate) fn open(path: &Path) -> Result<Self, BrickError> {
-        let catalog = Self::open_with(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        let mut catalog = Self::open_with(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
         let damage: String = catalog.with_ref(|connection| {
             connection.pragma_update(None, "journal_mode", "WAL")?;
             connection.pragma_update(None, "synchronous", "NORMAL")?;
             connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))
         })?;
-        if damage == "ok" { Ok(catalog) } else { Err(catalog.corrupt(damage)) }
+        if damage != "ok" {
+            return Err(catalog.corrupt(damage));
+        }
+        for suffix in ["", "-wal"] {
+            let path = files::with_suffix(path, suffix);
+            if let Some(id) = FileId::at(&path)? {
+                catalog.open_files.push((path, id));
+            }
+        }
+        Ok(catalog)
+    }
+
+    /// Fails if the database or its log has not the name any more under which it was opened for writing.
+    pub(crate) fn check_named(&self) -> Result<(), BrickError> {
+        self.open_files.iter().try_for_each(|(path, id)| files::check_name(path, *id))
     }
 
     /// Opens the catalog of a brick that another process may be writing.
@@ -114,7 +130,7 @@ impl Catalog {
         if !path.try_exists().doing("look for", path)? {
             return Err(BrickError::CatalogMissing { path: path.to_owned() });
         }
-        let catalog = Self { connection: Self::connect(path, flags)?, path: path.to_owned() };
+        let catalog = Self::connect(path, flags)?;
         let pragma =
             |name| catalog.with_ref(|c| c.pragma_query_value(None, name, |row| row.get::<_, i64>(0)));
         if pragma("application_id")? != APPLICATION_ID {
@@ -141,7 +157,7 @@ impl Catalog {
         Ok(self)
     }
 
-    fn connect(path: &Path, flags: OpenFlags) -> Result<Connection, BrickError> {
+    fn connect(path: &Path, flags: OpenFlags) -> Result<Self, BrickError> {
         let open = || {
             let connection = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
             connection.busy_timeout(BUSY_TIMEOUT)?;
@@ -149,7 +165,8 @@ impl Catalog {
             connection.set_prepared_statement_cache_capacity(32);
             Ok(connection)
         };
-        open().map_err(|error| BrickError::sqlite(path, error))
+        let connection = open().map_err(|error| BrickError::sqlite(path, error))?;
+        Ok(Self { connection, path: path.to_owned(), open_files: Vec::new() })
     }
 
     /// Where it is.

@@ -170,9 +170,11 @@ fn find_pixels(files: &Files, order: u8) -> Result<Result<Pixels, String>, Brick
     if header.flags & FLAG_COMPRESSED != 0 || header.trailer != Some(TRAILER_NONE) {
         return Ok(Err("the file is not a live brick".into()));
     }
-    match BodyMut::new(file, path, header.order) {
-        Ok(map) => Ok(Ok(Pixels::scan(map))),
-        Err(error @ BrickError::Truncated { .. }) => Ok(Err(error.to_string())),
+    match BodyMut::new(file, path, header.order).and_then(Pixels::scan) {
+        Ok(pixels) => Ok(Ok(pixels)),
+        Err(error @ (BrickError::Truncated { .. } | BrickError::PageLost { .. })) => {
+            Ok(Err(error.to_string()))
+        }
         Err(error) => Err(error),
     }
 }
