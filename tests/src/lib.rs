@@ -10,6 +10,7 @@
 pub mod bricks;
 pub mod daemon;
 pub mod reader;
+pub mod session;
 
 use std::time::{Duration, Instant};
 

@@ -230,8 +230,7 @@ impl Worker {
             let mut watch = OfOneRoot { watch: self.watch.as_mut(), others: [before, after] };
             if let Err(problem) = what(root, &mut watch) {
                 error!(root = %root.path().display(), %problem, "closing; it will be opened again");
-                *slot =
-                    Slot::Failed { why: problem.to_string(), retry_at: Instant::now() + REOPEN_AFTER };
+                *slot = Slot::Failed { why: problem.to_string(), retry_at: Instant::now() + REOPEN_AFTER };
             }
         }
     }

@@ -90,7 +90,7 @@ impl Index {
             .ok_or_else(|| damaged("no footer; the file is truncated or not finished"))?;
         let footer = Footer::decode(footer)?;
         if footer.index_len != index.len() as u64 {
-            return Err(damaged("its length is not what the footer says"));
+            return Err(damaged("its length is not what header and footer say"));
         }
         if footer.checksum != Hash::from(Sha256::digest(index)) {
             return Err(damaged("its checksum is wrong"));

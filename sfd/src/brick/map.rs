@@ -108,7 +108,8 @@ impl BodyMut {
         let map =
             unsafe { memmap2::MmapOptions::new().len(len).map_mut(&file) }.doing("map into memory", path)?;
         let present = if found == 0 { Bands::none(curve) } else { Bands::of_file(&file, curve) };
-        let mut body = Self { guard: Guard::new(&map), map, file, path: path.to_owned(), bands: Bands::none(curve) };
+        let mut body =
+            Self { guard: Guard::new(&map), map, file, path: path.to_owned(), bands: Bands::none(curve) };
         // A band may have both data and holes, in a file that something else has copied.
         for (band, _) in present.present.iter().enumerate().filter(|(_, present)| **present) {
             body.reserve_band(band)?;

@@ -15,7 +15,7 @@ use serde::Serialize;
 
 use super::error::IoContext;
 use super::files::{self, Files};
-use super::format::{FormatError, HEADER_LEN, Header, TRAILER_NONE};
+use super::format::{Footer, FormatError, HEADER_LEN, Header, TRAILER_NONE};
 use super::index::{Frame, Index, hex};
 use super::map::{Bands, FileMap};
 use super::{ArtifactId, BrickError, Catalog, ExtractError, Row, disk};
@@ -132,10 +132,9 @@ impl Brick {
     pub fn open(path: &Path) -> Result<Self, BrickError> {
         let format = |source| BrickError::Format { path: path.to_owned(), source };
         let view = View::open(path)?;
+        view.check_form(path)?;
         let source = match view.header.trailer {
-            None | Some(TRAILER_NONE) if view.header.is_compressed() => {
-                return Err(format(FormatError::ForeignCompression));
-            }
+            None if view.header.is_compressed() => return Err(format(FormatError::ForeignCompression)),
             None => Source::Foreign,
             Some(TRAILER_NONE) => Source::Live(Box::new(Catalog::open_read_only(&Files::catalog_of(path))?)),
             Some(_) => {
@@ -337,6 +336,31 @@ impl View {
         }
         let bands = Bands::of_file(&file, Curve::new(header.order));
         Ok(Self { map: FileMap::new(file, path)?, bands, header })
+    }
+
+    /// The form that the header says against what else tells it: a footer at the end, or a catalog beside it. Otherwise a
+    /// damaged byte of the header would make a live brick of a sealed one, or one of another program, which nothing
+    /// vouches for and no check fails on.
+    fn check_form(&self, path: &Path) -> Result<(), BrickError> {
+        let header = &self.header;
+        let has_footer = self.map.read(Footer::ends)?;
+        let has_catalog = || Files::catalog_of(path).try_exists().doing("look for the catalog of", path);
+        let form = |says, has| Err(FormatError::Form { says, has });
+        let expected = Curve::new(header.order).body_len();
+        let checked = match header.trailer {
+            None if has_footer => form("of another program", "the index of a sealed brick"),
+            None if has_catalog()? => form("of another program", "the catalog of a live one"),
+            Some(TRAILER_NONE) if has_footer => form("live", "the index of a sealed one"),
+            Some(TRAILER_NONE) if header.is_compressed() => Err(FormatError::Flags(header.flags)),
+            Some(version) if version != TRAILER_NONE && !has_footer && has_catalog()? => {
+                form("sealed", "no index, but the catalog of a live one")
+            }
+            Some(_) if !header.is_compressed() && header.compressed_size != expected => {
+                Err(FormatError::BodyLength { found: header.compressed_size, order: header.order, expected })
+            }
+            _ => Ok(()),
+        };
+        checked.map_err(|source| BrickError::Format { path: path.to_owned(), source })
     }
 
     /// Whether the header's bytes are exactly what the header was decoded from, with zeros wherever there must be.

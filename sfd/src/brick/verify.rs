@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 
 use super::reader::{Brick, PATIENCE, PATIENCE_AFTER_DAMAGE, Source, View, paths, root_of};
-use super::{BrickError, Row};
+use super::{BrickError, Catalog, Row};
 use crate::fold::merkle::{Hash, LEAF_BYTES, empty_hash, hash_of_leaf, leaf_block, leaf_count};
 use crate::fold::{Block, Curve, Histogram, Layout};
 
@@ -63,8 +63,8 @@ impl VerifyReport {
     }
 
     /// How long the next disagreement may turn out to be a commit.
-    fn patience(&self) -> Duration {
-        if self.is_ok() { PATIENCE } else { PATIENCE_AFTER_DAMAGE }
+    fn patience(&self, most: Duration) -> Duration {
+        if self.is_ok() { most } else { PATIENCE_AFTER_DAMAGE.min(most) }
     }
 
     fn add(&mut self, finding: Finding) {
@@ -91,8 +91,16 @@ impl Brick {
     /// # Errors
     /// The brick could not be read at all. (A sealed brick with a damaged index is refused by [`Brick::open`].)
     pub fn verify(&self) -> Result<VerifyReport, BrickError> {
+        self.verify_within(PATIENCE)
+    }
+
+    /// The same with another patience for what does not agree. Zero is for a brick that certainly nobody writes.
+    ///
+    /// # Errors
+    /// As [`Self::verify`].
+    pub fn verify_within(&self, patience: Duration) -> Result<VerifyReport, BrickError> {
         let mut report = VerifyReport::default();
-        if let Some(finding) = self.check_header()? {
+        if let Some(finding) = self.check_header(patience)? {
             report.add(finding);
         }
         let Some(expected) = self.expected()? else { return Ok(report) };
@@ -111,18 +119,12 @@ impl Brick {
         let mut next = 0;
         for (leaf, hash) in (0..).zip(&expected.leaves) {
             let block = leaf_block(view.header.order, leaf);
-            // Rows are in curve order: those of this leaf follow those of the one before.
-            while rows.get(next).is_some_and(|row| row.block.end() <= block.start) {
-                next += 1;
-            }
             if report.is_full() {
                 break;
             }
-            let here = rows[next..].iter().take_while(|row| row.block.start < block.end());
+            let here = rows_from(rows, &mut next, block);
             report.leaves += 1;
-            if let Some(finding) =
-                self.check_leaf(view, leaf, *hash, &here.collect::<Vec<_>>(), report.patience())?
-            {
+            if let Some(finding) = self.check_leaf(view, leaf, *hash, &here, report.patience(patience))? {
                 report.add(finding);
             }
         }
@@ -131,7 +133,7 @@ impl Brick {
                 break;
             }
             report.contents += 1;
-            if let Some(finding) = self.check_contents(view, row, report.patience())? {
+            if let Some(finding) = self.check_contents(view, row, report.patience(patience))? {
                 report.add(finding);
             }
         }
@@ -162,9 +164,9 @@ impl Brick {
     }
 
     /// The header against index or catalog, and against the pixels where those cannot change meanwhile.
-    fn check_header(&self) -> Result<Option<Finding>, BrickError> {
+    fn check_header(&self, patience: Duration) -> Result<Option<Finding>, BrickError> {
         let finding = |detail: String| Finding { check: "header", path: None, start: 0, cells: 0, detail };
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + patience;
         loop {
             let view = self.fresh_view()?;
             let wrong = self.compare_header(&view)?;
@@ -177,7 +179,7 @@ impl Brick {
 
     fn compare_header(&self, view: &View) -> Result<Option<String>, BrickError> {
         let header = &view.header;
-        let mut entropy = None;
+        let entropy;
         let (order, root, used_end) = match &self.source {
             Source::Foreign => return Ok(None),
             Source::Sealed { rows, leaves, .. } => {
@@ -185,10 +187,13 @@ impl Brick {
                 let used_end = rows.iter().map(|row| row.block.end()).max().unwrap_or(0);
                 (header.order, root_of(header.order, (0..).zip(leaves.iter().copied())), used_end)
             }
-            Source::Live(catalog) => catalog.snapshot(|catalog| {
-                let order = catalog.meta()?.order;
-                Ok((order, root_of(order, catalog.leaves()?), catalog.used_end()?))
-            })?,
+            Source::Live(catalog) => {
+                entropy = self.entropy_at_rest(view, catalog)?;
+                catalog.snapshot(|catalog| {
+                    let order = catalog.meta()?.order;
+                    Ok((order, root_of(order, catalog.leaves()?), catalog.used_end()?))
+                })?
+            }
         };
         Ok(if order != header.order {
             Some(format!("it says order {}, the catalog {order}", header.order))
@@ -212,6 +217,17 @@ impl Brick {
     fn flags_expected(&self, is_compressed: bool) -> u32 {
         let compressed = if is_compressed { super::format::FLAG_COMPRESSED } else { 0 };
         compressed | if self.is_live() { 0 } else { super::format::FLAG_METADATA }
+    }
+
+    /// The entropy of a live brick's pixels, if no commit was under way while they were counted: then neither marks nor
+    /// the root in the header change. A brick that is busy all the time is not checked for it.
+    fn entropy_at_rest(&self, view: &View, catalog: &Catalog) -> Result<Option<f32>, BrickError> {
+        if !catalog.marks()?.is_empty() {
+            return Ok(None);
+        }
+        let entropy = self.entropy(view)?;
+        let is_at_rest = catalog.marks()?.is_empty() && self.fresh_view()?.header == view.header;
+        Ok(is_at_rest.then_some(entropy))
     }
 
     fn entropy(&self, view: &View) -> Result<f32, BrickError> {
@@ -300,6 +316,12 @@ impl Brick {
     }
 }
 
+/// The rows that share cells with `block`, of rows in curve order. `next` remembers where the block before ended.
+pub(super) fn rows_from<'a>(rows: &'a [Row], next: &mut usize, block: Block) -> Vec<&'a Row> {
+    *next += rows[*next..].iter().take_while(|row| row.block.end() <= block.start).count();
+    rows[*next..].iter().take_while(|row| row.block.start < block.end()).collect()
+}
+
 fn check_layout(expected: &Expected, report: &mut VerifyReport) {
     let mut layout = Layout::new(expected.order, expected.cap);
     let ids: HashSet<_> = expected.rows.iter().map(|row| row.id).collect();
@@ -337,13 +359,21 @@ fn name(report: &mut VerifyReport, rows: &[Row]) {
 
 /// A leaf's pixels against its hash and the rows that share cells with it.
 fn compare_leaf(block: Block, pixels: &[u8; LEAF_BYTES], hash: Hash, rows: &[&Row]) -> Option<Finding> {
-    let finding = |check, cells: std::ops::Range<u64>, detail: &str| {
-        let (start, cells) = (cells.start, cells.end - cells.start);
-        Some(Finding { check, path: None, start, cells, detail: detail.to_owned() })
-    };
     if hash_of_leaf(pixels) != hash {
-        return finding("leaf", block.start..block.end(), "the pixels do not match their hash");
+        let (start, cells, detail) =
+            (block.start, block.cells(), "the pixels do not match their hash".into());
+        return Some(Finding { check: "leaf", path: None, start, cells, detail });
     }
+    compare_channels(block, pixels, rows)
+}
+
+/// A leaf's pixels against the rows that share cells with it, which are in curve order: free cells, the channels that a row
+/// decides, and zeros after the end of exact contents.
+pub(super) fn compare_channels(block: Block, pixels: &[u8; LEAF_BYTES], rows: &[&Row]) -> Option<Finding> {
+    let finding = |cells: std::ops::Range<u64>, detail: &str| {
+        let (start, cells) = (cells.start, cells.end - cells.start);
+        Some(Finding { check: "channels", path: None, start, cells, detail: detail.to_owned() })
+    };
     let pixels = pixels.as_chunks::<4>().0;
     let of = |cells: std::ops::Range<u64>| {
         &pixels[(cells.start - block.start) as usize..(cells.end - block.start) as usize]
@@ -357,21 +387,21 @@ fn compare_leaf(block: Block, pixels: &[u8; LEAF_BYTES], hash: Hash, rows: &[&Ro
         }
         let free = free_from..cells.start;
         if of(free.clone()).iter().any(|pixel| *pixel != [0; 4]) {
-            return finding("channels", free, "free cells are not zero");
+            return finding(free, "free cells are not zero");
         }
         let paint = row.paint();
         if of(cells.clone()).iter().any(|&[_, g, b, a]| [g, b, a] != [paint.kind, paint.flags, 255]) {
-            return finding("channels", cells, "kind, risk or flags are not those of the artifact");
+            return finding(cells, "kind, risk or flags are not those of the artifact");
         }
         let padding = cells.start.max(row.block.start + row.len.min(row.block.cells()))..cells.end;
         let is_padded = row.exact && row.unverified.is_none() && !padding.is_empty();
         if is_padded && of(padding.clone()).iter().any(|pixel| pixel[0] != 0) {
-            return finding("channels", padding, "cells after the end of the contents are not zero");
+            return finding(padding, "cells after the end of the contents are not zero");
         }
         free_from = cells.end;
     }
     if of(free_from..block.end()).iter().any(|pixel| *pixel != [0; 4]) {
-        return finding("channels", free_from..block.end(), "free cells are not zero");
+        return finding(free_from..block.end(), "free cells are not zero");
     }
     None
 }
