@@ -9,6 +9,7 @@
 
 pub mod bricks;
 pub mod daemon;
+pub mod mount;
 pub mod reader;
 pub mod session;
 

@@ -241,11 +241,11 @@ fn mix(versions: &[&[u8]], unit: usize, len: usize, random: &mut Random) -> (Vec
     (out, is_new)
 }
 
-/// The log: versions since the last checkpoint, oldest first.
+/// The log: versions since the last checkpoint, oldest first. It only grows, and what the oldest has is on disk.
 fn log(versions: &[&[u8]], random: &mut Random) -> Vec<u8> {
-    let longest = versions.iter().map(|version| version.len()).max().unwrap_or(0);
+    let (synced, longest) = (versions[0].len(), versions[versions.len() - 1].len());
     let len = match random.below(3) {
-        0 => random.below(longest as u64 + 1) as usize,
+        0 => synced + random.below((longest - synced) as u64 + 1) as usize,
         _ => longest,
     };
     let (mut out, is_new) = mix(versions, SECTOR, len, random);

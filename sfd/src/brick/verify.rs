@@ -137,6 +137,11 @@ impl Brick {
                 report.add(finding);
             }
         }
+        if report.is_ok()
+            && let Some(finding) = self.check_entropy()?
+        {
+            report.add(finding);
+        }
         name(&mut report, rows);
         Ok(report)
     }
@@ -179,21 +184,16 @@ impl Brick {
 
     fn compare_header(&self, view: &View) -> Result<Option<String>, BrickError> {
         let header = &view.header;
-        let entropy;
         let (order, root, used_end) = match &self.source {
             Source::Foreign => return Ok(None),
             Source::Sealed { rows, leaves, .. } => {
-                entropy = Some(self.entropy(view)?);
                 let used_end = rows.iter().map(|row| row.block.end()).max().unwrap_or(0);
                 (header.order, root_of(header.order, (0..).zip(leaves.iter().copied())), used_end)
             }
-            Source::Live(catalog) => {
-                entropy = self.entropy_at_rest(view, catalog)?;
-                catalog.snapshot(|catalog| {
-                    let order = catalog.meta()?.order;
-                    Ok((order, root_of(order, catalog.leaves()?), catalog.used_end()?))
-                })?
-            }
+            Source::Live(catalog) => catalog.snapshot(|catalog| {
+                let order = catalog.meta()?.order;
+                Ok((order, root_of(order, catalog.leaves()?), catalog.used_end()?))
+            })?,
         };
         Ok(if order != header.order {
             Some(format!("it says order {}, the catalog {order}", header.order))
@@ -207,8 +207,6 @@ impl Brick {
             Some("its body length is not that of its order".into())
         } else if header.flags != self.flags_expected(header.is_compressed()) {
             Some(format!("flags {:#x} do not fit this brick", header.flags))
-        } else if entropy.is_some_and(|entropy| entropy.to_bits() != header.entropy.to_bits()) {
-            Some("its entropy is not that of the pixels".into())
         } else {
             None
         })
@@ -219,15 +217,22 @@ impl Brick {
         compressed | if self.is_live() { 0 } else { super::format::FLAG_METADATA }
     }
 
-    /// The entropy of a live brick's pixels, if no commit was under way while they were counted: then neither marks nor
-    /// the root in the header change. A brick that is busy all the time is not checked for it.
-    fn entropy_at_rest(&self, view: &View, catalog: &Catalog) -> Result<Option<f32>, BrickError> {
-        if !catalog.marks()?.is_empty() {
+    /// The header's entropy against pixels that are proved: if they were not, they would be to blame.
+    ///
+    /// That of a live brick is compared if no commit was under way while they were counted: then neither marks nor the
+    /// header have changed. A brick that is busy all the time is not checked for it.
+    fn check_entropy(&self) -> Result<Option<Finding>, BrickError> {
+        let marks = || self.catalog().map_or(Ok(Vec::new()), Catalog::marks);
+        let is_marked = !marks()?.is_empty();
+        let view = self.fresh_view()?;
+        let entropy = self.entropy(&view)?;
+        let now = self.fresh_view()?.header;
+        let is_busy = is_marked || !marks()?.is_empty() || now.encode() != view.header.encode();
+        if is_busy || entropy.to_bits() == view.header.entropy.to_bits() {
             return Ok(None);
         }
-        let entropy = self.entropy(view)?;
-        let is_at_rest = catalog.marks()?.is_empty() && self.fresh_view()?.header == view.header;
-        Ok(is_at_rest.then_some(entropy))
+        let detail = "its entropy is not that of the pixels".into();
+        Ok(Some(Finding { check: "header", path: None, start: 0, cells: 0, detail }))
     }
 
     fn entropy(&self, view: &View) -> Result<f32, BrickError> {
