@@ -16,7 +16,7 @@ use serde::Serialize;
 use super::error::IoContext;
 use super::files::{self, Files};
 use super::format::{Footer, FormatError, HEADER_LEN, Header, TRAILER_NONE};
-use super::index::{Frame, Index, hex};
+use super::index::{Frame, FrameSum, Index, frame_sum, hex};
 use super::map::{Bands, FileMap};
 use super::{ArtifactId, BrickError, Catalog, ExtractError, Row, disk};
 use crate::artifact::{FileType, Semantics};
@@ -113,11 +113,26 @@ pub(super) struct View {
     pub(super) header: Header,
 }
 
+/// Where a frame is in the body, in bytes, and its checksum if there is one.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct StoredFrame {
+    offset: u64,
+    len: u64,
+    sum: Option<FrameSum>,
+}
+
+impl StoredFrame {
+    fn of(self, file: &[u8]) -> Option<&[u8]> {
+        let at = HEADER_LEN as u64 + self.offset;
+        file.get(at as usize..(at + self.len) as usize)
+    }
+}
+
 /// Where rows and hashes come from.
 #[derive(Debug)]
 pub(super) enum Source {
     /// The index at the end of the file.
-    Sealed { rows: Vec<Row>, leaves: Vec<Hash>, cap: u8, frames: Option<HashMap<u64, (u64, u64)>> },
+    Sealed { rows: Vec<Row>, leaves: Vec<Hash>, cap: u8, frames: Option<HashMap<u64, StoredFrame>> },
     /// The catalog beside the file.
     Live(Box<Catalog>),
     /// A V2BR file of another program: pixels and nothing else.
@@ -288,6 +303,15 @@ impl Brick {
         Ok(cells)
     }
 
+    /// Whether the frame of a leaf is as it was stored, if there is one with a checksum.
+    pub(super) fn is_frame_as_stored(&self, view: &View, leaf: u64) -> Result<bool, BrickError> {
+        let Source::Sealed { frames: Some(frames), .. } = &self.source else { return Ok(true) };
+        let Some((stored, sum)) = frames.get(&leaf).and_then(|stored| Some((stored, stored.sum?))) else {
+            return Ok(true);
+        };
+        view.map.read(|file| stored.of(file).is_some_and(|frame| frame_sum(frame) == sum))
+    }
+
     /// The pixels of a leaf in curve order, zero after the end of the curve.
     pub(super) fn leaf_in(&self, view: &View, leaf: u64) -> Result<Box<[u8; LEAF_BYTES]>, BrickError> {
         let mut pixels = Box::new([0; LEAF_BYTES]);
@@ -295,16 +319,13 @@ impl Brick {
         let out = &mut pixels[..block.cells() as usize * 4];
         match &self.source {
             Source::Sealed { frames: Some(frames), .. } => {
-                let Some(&(offset, len)) = frames.get(&leaf) else { return Ok(pixels) };
+                let Some(stored) = frames.get(&leaf) else { return Ok(pixels) };
                 let damaged = |detail: &str| BrickError::Format {
                     path: self.path.clone(),
                     source: FormatError::Index(format!("the frame of leaf {leaf} {detail}")),
                 };
-                let at = HEADER_LEN as u64 + offset;
                 view.map.read(|file| {
-                    let frame = file
-                        .get(at as usize..(at + len) as usize)
-                        .ok_or_else(|| damaged("is outside the file"))?;
+                    let frame = stored.of(file).ok_or_else(|| damaged("is outside the file"))?;
                     match zstd::bulk::decompress_to_buffer(frame, out) {
                         Ok(n) if n == out.len() => Ok(()),
                         _ => Err(damaged("cannot be unpacked")),
@@ -402,7 +423,11 @@ impl Source {
         if !frames.unwrap_or_default().iter().all(is_inside) {
             return Err(damaged("a frame is outside the body"));
         }
-        let frames = frames.map(|f| f.iter().map(|&(leaf, offset, len)| (leaf, (offset, len))).collect());
+        let mut sums = index.frame_sums()?.into_iter();
+        let frames = frames.map(|frames| {
+            let stored = |&(leaf, offset, len): &Frame| (leaf, StoredFrame { offset, len, sum: sums.next() });
+            frames.iter().map(stored).collect()
+        });
         Ok(Self::Sealed { rows: index.rows()?, leaves: index.leaves()?, cap: index.cap, frames })
     }
 }

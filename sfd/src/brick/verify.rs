@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 
 use super::reader::{Brick, PATIENCE, PATIENCE_AFTER_DAMAGE, Source, View, paths, root_of};
-use super::{BrickError, Catalog, Row};
+use super::{ArtifactId, BrickError, Catalog, Row};
 use crate::fold::merkle::{Hash, LEAF_BYTES, empty_hash, hash_of_leaf, leaf_block, leaf_count};
 use crate::fold::{Block, Curve, Histogram, Layout};
 
@@ -269,6 +269,11 @@ impl Brick {
             }),
             Err(error) => return Err(error),
         };
+        if wrong.is_none() && !self.is_frame_as_stored(view, leaf)? {
+            let (start, cells) = (block.start, block.cells());
+            let detail = "its frame is not as it was stored, although it unpacks to the right pixels".into();
+            wrong = Some(Finding { check: "leaf", path: None, start, cells, detail });
+        }
         let deadline = Instant::now() + patience;
         while let Some(finding) = wrong {
             let again = self.retry(deadline, |catalog| {
@@ -339,12 +344,20 @@ fn check_layout(expected: &Expected, report: &mut VerifyReport) {
         if let Err(error) = layout.place(row.block, row.id) {
             add(error.to_string());
         }
-        if row.parent.is_some_and(|parent| !ids.contains(&parent)) {
-            add("its directory is not in the brick".into());
+        if let Some(problem) = impossible(row, &ids) {
+            add(problem);
         }
-        if row.exact && row.len > row.block.cells() {
-            add(format!("{} bytes are said to be in it exactly", row.len));
-        }
+    }
+}
+
+/// What no brick can say of an artifact, whatever its pixels are.
+pub(super) fn impossible(row: &Row, ids: &HashSet<ArtifactId>) -> Option<String> {
+    if row.parent.is_some_and(|parent| !ids.contains(&parent)) {
+        Some("its directory is not in the brick".into())
+    } else if row.exact && row.len > row.block.cells() {
+        Some(format!("{} bytes are said to be in it exactly", row.len))
+    } else {
+        None
     }
 }
 

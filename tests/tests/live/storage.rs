@@ -112,7 +112,7 @@ fn full_disk_and_room_again(bench: &Bench) {
 fn a_full_tmpfs_is_told_and_healed() {
     let bench = Bench::new();
     fs::create_dir(&bench.state).unwrap();
-    let _mounted = Mounted::tmpfs(8 << 10, &bench.state);
+    let _mounted = Mounted::tmpfs(24 << 10, &bench.state);
     full_disk_and_room_again(&bench);
 }
 
@@ -228,7 +228,11 @@ fn a_damaged_catalog_is_healed_by_the_next_start() {
     for round in 0..6 {
         let daemon = bench.live();
         bench.wait_healed(&daemon, &format!("the brick after damage {round}"));
-        if round % 2 == 0 { daemon.kill() } else { assert_eq!(daemon.terminate(), Some(0)) }
+        if round % 2 == 0 {
+            daemon.kill()
+        } else {
+            assert_eq!(daemon.terminate(), Some(0))
+        }
         let file = fs::File::options().write(true).open(bench.catalog()).unwrap();
         let len = file.metadata().unwrap().len();
         match round {
@@ -257,13 +261,16 @@ fn kill_9_under_load_again_and_again() {
         std::thread::spawn(move || {
             let mut random = Random::new(9);
             while !stop.load(Ordering::Relaxed) {
-                let path = |random: &mut Random| root.join(format!("d{}/f{}", random.below(20), random.below(500)));
+                let path =
+                    |random: &mut Random| root.join(format!("d{}/f{}", random.below(20), random.below(20)));
                 let (one, other) = (path(&mut random), path(&mut random));
                 let _ = match random.below(4) {
                     0 => fs::remove_file(one),
                     1 => fs::rename(one, other),
                     _ => fs::write(one, "load\n".repeat(random.below(900) as usize)),
                 };
+                // As fast as it can, it would be a test of who gets the processor.
+                std::thread::sleep(Duration::from_micros(500));
             }
         })
     };
