@@ -134,14 +134,12 @@ impl BrickError {
 
     /// Sorts SQLite's errors: damage has its own way out.
     pub(crate) fn sqlite(path: &Path, source: rusqlite::Error) -> Self {
-        use rusqlite::ErrorCode::{
-            ConstraintViolation, DatabaseCorrupt, NotADatabase, TypeMismatch, Unknown,
-        };
+        use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase, TypeMismatch, Unknown};
         let path = path.to_owned();
         match source.sqlite_error_code() {
             // No code: a value of another type or none where there must be one. Unknown: the statements are fixed, so
             // one that is wrong means that the schema is not ours any more.
-            None | Some(DatabaseCorrupt | NotADatabase | ConstraintViolation | TypeMismatch | Unknown) => {
+            None | Some(DatabaseCorrupt | NotADatabase | TypeMismatch | Unknown) => {
                 Self::CatalogCorrupt { path, detail: source.to_string() }
             }
             _ => Self::Catalog { path, source },

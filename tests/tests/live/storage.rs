@@ -11,7 +11,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
-use serde_json::Value;
 use sfd_tests::bricks::Random;
 use sfd_tests::daemon::{Daemon, sfd};
 use sfd_tests::mount::Mounted;

@@ -124,7 +124,7 @@ impl LiveBrick {
 
         let blocks = self.pixels.prepare(&commit.plan, &self.files.brick)?;
         if !blocks.is_empty() {
-            self.catalog.mark(&blocks)?;
+            self.mark(&blocks)?;
         }
         self.broken = true;
         let leaves = self.pixels.apply(&commit.plan, &blocks);
@@ -144,7 +144,7 @@ impl LiveBrick {
     pub fn set_unverified_all(&mut self, reason: &str) -> Result<CommitStats, BrickError> {
         self.check_usable()?;
         let whole = Block { start: 0, k: 2 * self.order() };
-        self.catalog.mark(&[whole])?;
+        self.mark(&[whole])?;
         self.broken = true;
         let leaves = self.pixels.set_flag_everywhere(FLAG_UNVERIFIED);
         self.finish(&Changes { leaves: &leaves, unverify_all: Some((reason, false)), ..Changes::default() })?;
@@ -173,17 +173,34 @@ impl LiveBrick {
         self.catalog.checkpoint()
     }
 
+    /// The first transaction.
+    fn mark(&mut self, blocks: &[Block]) -> Result<(), BrickError> {
+        let marked = self.catalog.mark(blocks);
+        self.or_give_up(marked)
+    }
+
+    /// Removes a catalog that turned out to be damaged while it was written. The next opening, which does not look at
+    /// every page of a long history, might find nothing wrong, and the next write fail again, for ever.
+    fn or_give_up(&self, written: Result<(), BrickError>) -> Result<(), BrickError> {
+        if written.as_ref().is_err_and(BrickError::needs_baseline) {
+            // If even that fails, the error that matters is the first one.
+            let _ = files::remove(&self.files.catalog);
+        }
+        written
+    }
+
     /// The second transaction, with the header written just before it commits.
     fn finish(&mut self, changes: &Changes<'_>) -> Result<(), BrickError> {
         let mut used_end = 0;
         let pixels = &mut self.pixels;
         // The catalog must not learn the hashes of pixels that went into a lost page.
         pixels.map.check()?;
-        self.catalog.apply(changes, |end| {
+        let applied = self.catalog.apply(changes, |end| {
             used_end = end;
             let header = pixels.header(end).encode();
             pixels.map.set_header(&header);
-        })?;
+        });
+        self.or_give_up(applied)?;
         self.pixels.map.check()?;
         self.used_end = used_end;
         self.broken = false;

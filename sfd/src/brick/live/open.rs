@@ -60,16 +60,15 @@ impl LiveBrick {
         }
         let mut rows = catalog.rows()?;
 
-        let ids = rows.iter().map(|row| row.id).collect();
-        if let Some(problem) = rows.iter().find_map(|row| verify::impossible(row, &ids)) {
-            return Err(catalog.corrupt(problem));
-        }
-
         let found = find_pixels(&files, meta.order)?;
         let order = found.as_ref().map_or(meta.order, Pixels::order);
         let used_end = Layout::from_blocks(order, meta.cap, rows.iter().map(|row| (row.block, row.id)))
             .map_err(|source| catalog.corrupt(source.to_string()))?
             .used_end();
+        let ids = rows.iter().map(|row| row.id).collect();
+        if let Some(problem) = rows.iter().find_map(|row| verify::impossible(row, &ids)) {
+            return Err(catalog.corrupt(problem));
+        }
         let (pixels, lost) = match found {
             Ok(pixels) => (pixels, None),
             Err(reason) => {
