@@ -40,9 +40,9 @@ pub(super) const RESTARTED: &str = "not compared since the restart";
 /// How often what was committed is written to disk, so that little has to be read again after a loss of power. Twice
 /// the 30 s after which the kernel writes dirty pages by itself: nearly everything is on disk by then, so it is quick.
 const SYNC_EVERY: Duration = Duration::from_mins(1);
-/// How often it is looked whether the brick's files are still there: a quiet root has no commits that would notice, and
-/// the comparison of what nobody reports is as often.
-const CHECK_FILES_EVERY: Duration = Duration::from_secs(5);
+/// How often it is looked whether the brick's files are still there: a quiet root has no commits that would notice. The
+/// worker is up as often anyway, and four `stat`s are nothing.
+const CHECK_FILES_EVERY: Duration = Duration::from_secs(1);
 /// Lines of history after which the old ones are dropped even between two full verifications: 5 % of what is kept.
 const PRUNE_AFTER_LINES: u64 = HISTORY_ROWS_MAX / 20;
 /// Up to one artifact in so many is marked unverified by itself; more are marked by one pass over the whole brick.

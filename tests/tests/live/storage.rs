@@ -150,9 +150,11 @@ fn an_ext4_that_gave_up_is_told_and_the_next_start_heals() {
     populate(&bench, 200);
     let daemon = bench.live();
     bench.wait_equal("the baseline", PATIENCE);
-    let device = Command::new("findmnt").args(["-no", "SOURCE"]).arg(&bench.state).output().unwrap().stdout;
-    let device = String::from_utf8(device).unwrap();
-    let trigger = format!("/sys/fs/ext4/{}/trigger_fs_error", device.trim().trim_start_matches("/dev/"));
+    let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
+    let state = bench.state.to_string_lossy();
+    let line = mounts.lines().find(|line| line.split(' ').nth(1) == Some(&state)).unwrap();
+    let device = line.split(' ').next().unwrap().trim_start_matches("/dev/");
+    let trigger = format!("/sys/fs/ext4/{device}/trigger_fs_error");
     fs::write(trigger, "a test").unwrap();
     for n in 0..300 {
         bench.write(&format!("more/f{n}"), format!("{n}\n").repeat(500));
