@@ -34,16 +34,12 @@ impl Bench {
         let mut file = fs::File::create(&path).unwrap();
         for len in [1 << 16, 1 << 12, 1] {
             let chunk = vec![1; len];
-            while let Err(error) = loop {
-                match file.write(&chunk) {
-                    Ok(0) => break Ok(()),
-                    Ok(_) => {}
-                    Err(error) => break Err(error),
+            let error = loop {
+                if let Err(error) = file.write_all(&chunk) {
+                    break error;
                 }
-            } {
-                assert_eq!(error.kind(), ErrorKind::StorageFull, "{error}");
-                break;
-            }
+            };
+            assert_eq!(error.kind(), ErrorKind::StorageFull, "{error}");
         }
         // What was promised to the file but is not there yet.
         let _ = file.sync_all();
@@ -230,9 +226,9 @@ fn a_damaged_catalog_is_healed_by_the_next_start() {
         let daemon = bench.live();
         bench.wait_healed(&daemon, &format!("the brick after damage {round}"));
         if round % 2 == 0 {
-            daemon.kill()
+            daemon.kill();
         } else {
-            assert_eq!(daemon.terminate(), Some(0))
+            assert_eq!(daemon.terminate(), Some(0));
         }
         let file = fs::File::options().write(true).open(bench.catalog()).unwrap();
         let len = file.metadata().unwrap().len();
