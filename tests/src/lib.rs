@@ -9,8 +9,10 @@
 
 pub mod bricks;
 pub mod daemon;
+pub mod mount;
 pub mod pixelrts;
 pub mod reader;
+pub mod session;
 
 use std::time::{Duration, Instant};
 

@@ -98,7 +98,18 @@ fn compressed_bricks_stay_as_they_are() {
     }
 }
 
-/// Issue 4 does this for every byte of every form; here each region once.
+/// Compressed bricks had no checksums of frames at first.
+#[test]
+fn a_compressed_brick_of_an_earlier_version_is_read() {
+    let brick = Brick::open(&fixture("order-5-zstd-before-sums.brick")).unwrap();
+    assert!(brick.verify().unwrap().is_ok());
+    assert_eq!(
+        brick.artifacts().unwrap().len(),
+        Brick::open(&fixture("order-5-zstd.brick")).unwrap().artifacts().unwrap().len()
+    );
+}
+
+/// `brick_flips` does this for every byte of one brick; here each region of the golden ones.
 #[test]
 fn a_flipped_byte_is_found_and_named() {
     let dir = tempfile::tempdir().unwrap();

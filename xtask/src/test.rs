@@ -66,8 +66,20 @@ const SUITES: &[Suite] = &[
     },
     Suite {
         name: "crash",
-        shows: "kill -9 while committing",
+        shows: "kill -9 while committing, each system call failing",
         args: &["-p", "sfd-tests", "--test", "brick_crash"],
+        kernel: false,
+    },
+    Suite {
+        name: "disk",
+        shows: "a loss of power, with writes in any order",
+        args: &["-p", "sfd-tests", "--test", "brick_disk"],
+        kernel: false,
+    },
+    Suite {
+        name: "flips",
+        shows: "every byte of a brick changed, and found",
+        args: &["-p", "sfd-tests", "--test", "brick_flips"],
         kernel: false,
     },
     Suite {

@@ -46,6 +46,9 @@ const OTHER_RULES: &str = "not read since the rules of redaction changed";
 /// How often what was committed is written to disk, so that little has to be read again after a loss of power. Twice
 /// the 30 s after which the kernel writes dirty pages by itself: nearly everything is on disk by then, so it is quick.
 const SYNC_EVERY: Duration = Duration::from_mins(1);
+/// How often it is looked whether the brick's files are still there: a quiet root has no commits that would notice. The
+/// worker is up as often anyway, and four `stat`s are nothing.
+const CHECK_FILES_EVERY: Duration = Duration::from_secs(1);
 /// Lines of history after which the old ones are dropped even between two full verifications: 5 % of what is kept.
 const PRUNE_AFTER_LINES: u64 = HISTORY_ROWS_MAX / 20;
 /// Up to one artifact in so many is marked unverified by itself; more are marked by one pass over the whole brick.
@@ -151,6 +154,8 @@ pub(super) struct Root {
     history_lines: u64,
     /// Since when there is something committed that was not synced.
     unsynced: Option<Instant>,
+    /// When the brick's files were last looked for.
+    files_checked: Instant,
 }
 
 impl Root {
@@ -294,6 +299,7 @@ impl Root {
             history_lines: 0,
             // What the opening wrote is not synced either.
             unsynced: Some(Instant::now()),
+            files_checked: Instant::now(),
         }
     }
 
@@ -423,12 +429,16 @@ impl Root {
         self.mapped = mapped;
     }
 
-    /// Housekeeping: writes to disk what was committed, and drops old history. Syncing waits for the disk, so it is done
+    /// Housekeeping: writes to disk what was committed, looks whether that is still there, and drops old history. Syncing waits for the disk, so it is done
     /// when there is nothing else to do, and on a busy root when it is overdue.
     ///
     /// # Errors
-    /// When the brick or catalog cannot be written.
+    /// When the brick or catalog cannot be written, or are gone.
     pub(super) fn tidy(&mut self, idle: bool) -> Result<(), AgentError> {
+        if self.files_checked.elapsed() >= CHECK_FILES_EVERY {
+            self.brick.check_files().map_err(AgentError::Brick)?;
+            self.files_checked = Instant::now();
+        }
         if self.history_lines > PRUNE_AFTER_LINES {
             self.prune_history()?;
         }

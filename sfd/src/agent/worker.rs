@@ -22,8 +22,9 @@ use crate::collect::{InodeId, LossReason, NameHooks, Watch};
 
 /// Longest step of a scan that is wanted soon: the most that it can add to the latency of a change.
 const SCAN_STEP: Duration = Duration::from_millis(10);
-/// How often a root that failed is opened again.
-const REOPEN_EVERY: Duration = Duration::from_secs(2);
+/// How long a root that failed stays closed before it is opened again. It is at least three times as long as the last
+/// try took: opening reads the whole brick, and a disk that stays full must not cost more than a quarter of a core.
+const REOPEN_AFTER: Duration = Duration::from_secs(2);
 /// How often a loss of events is logged as a warning.
 const WARN_EVERY: Duration = Duration::from_secs(10);
 /// Longest wait for an order: housekeeping is due now and then.
@@ -56,7 +57,7 @@ pub(super) type Opener = Box<dyn Fn(&mut dyn Watch, &dyn Fn(u64)) -> Result<Root
 
 enum Slot {
     Open(Box<Root>),
-    Failed { why: String, since: Instant },
+    Failed { why: String, retry_at: Instant },
 }
 
 /// The worker's state.
@@ -229,15 +230,16 @@ impl Worker {
             let mut watch = OfOneRoot { watch: self.watch.as_mut(), others: [before, after] };
             if let Err(problem) = what(root, &mut watch) {
                 error!(root = %root.path().display(), %problem, "closing; it will be opened again");
-                *slot = Slot::Failed { why: problem.to_string(), since: Instant::now() };
+                *slot = Slot::Failed { why: problem.to_string(), retry_at: Instant::now() + REOPEN_AFTER };
             }
         }
     }
 
     fn reopen_failed(&mut self) {
         for (slot, (path, _, open)) in self.slots.iter_mut().zip(&self.openers) {
-            let Slot::Failed { why, since } = slot else { continue };
-            if since.elapsed() < REOPEN_EVERY {
+            let Slot::Failed { why, retry_at } = slot else { continue };
+            let started = Instant::now();
+            if started < *retry_at {
                 continue;
             }
             match open(self.watch.as_mut(), &|_| ()) {
@@ -247,8 +249,12 @@ impl Worker {
                     *slot = Slot::Open(Box::new(root));
                 }
                 Err(problem) => {
-                    *why = problem.to_string();
-                    *since = Instant::now();
+                    let problem = problem.to_string();
+                    if problem != *why {
+                        error!(root = %path.display(), %problem, "still closed");
+                    }
+                    *why = problem;
+                    *retry_at = Instant::now() + REOPEN_AFTER.max(3 * started.elapsed());
                 }
             }
         }

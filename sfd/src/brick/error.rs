@@ -75,6 +75,21 @@ pub enum BrickError {
         /// Bytes there are.
         found: u64,
     },
+    /// A page of the file could not be had while it was in use.
+    #[error(
+        "a part of brick {} could not be read or written: somebody truncated it, or its disk is full or broken",
+        .path.display()
+    )]
+    PageLost {
+        /// The brick.
+        path: PathBuf,
+    },
+    /// The name of a file in use is gone, or is that of another file.
+    #[error("{} was removed or replaced while in use", .path.display())]
+    Replaced {
+        /// The brick, its catalog or the catalog's log.
+        path: PathBuf,
+    },
     /// A plan does not fit the brick. Nothing was changed.
     #[error("brick {}: {source}", .path.display())]
     Fold {
@@ -119,10 +134,14 @@ impl BrickError {
 
     /// Sorts SQLite's errors: damage has its own way out.
     pub(crate) fn sqlite(path: &Path, source: rusqlite::Error) -> Self {
-        use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase};
+        use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase, TypeMismatch, Unknown};
         let path = path.to_owned();
         match source.sqlite_error_code() {
-            Some(DatabaseCorrupt | NotADatabase) => Self::CatalogCorrupt { path, detail: source.to_string() },
+            // No code: a value of another type or none where there must be one. Unknown: the statements are fixed, so
+            // one that is wrong means that the schema is not ours any more.
+            None | Some(DatabaseCorrupt | NotADatabase | TypeMismatch | Unknown) => {
+                Self::CatalogCorrupt { path, detail: source.to_string() }
+            }
             _ => Self::Catalog { path, source },
         }
     }

@@ -1,8 +1,8 @@
 //! Names, modes and renames of the files of a brick.
 
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::fs::{DirBuilder, File, Metadata, OpenOptions};
 use std::io::{self, Read};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::FlockOperation;
@@ -129,6 +129,30 @@ impl NewFile {
 pub(crate) fn dir_of(file: &Path) -> &Path {
     // A relative path of one component has the empty path as its parent.
     file.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// Which file it is: device and inode.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct FileId(u64, u64);
+
+impl FileId {
+    pub(crate) fn of(stat: &Metadata) -> Self {
+        Self(stat.dev(), stat.ino())
+    }
+
+    /// The file that has a name now, if one has.
+    pub(crate) fn at(path: &Path) -> Result<Option<Self>, BrickError> {
+        match std::fs::symlink_metadata(path) {
+            Ok(stat) => Ok(Some(Self::of(&stat))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error).doing("stat", path),
+        }
+    }
+}
+
+/// Fails if a name is not that of the file that is open.
+pub(crate) fn check_name(path: &Path, open: FileId) -> Result<(), BrickError> {
+    if FileId::at(path)? == Some(open) { Ok(()) } else { Err(BrickError::Replaced { path: path.to_owned() }) }
 }
 
 pub(crate) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {

@@ -104,6 +104,27 @@ pub enum FormatError {
         /// Order of the curve.
         order: u8,
     },
+    /// The header's size of the body is not that of its order.
+    #[error("its header says a body of {found} bytes, one of order {order} has {expected}")]
+    BodyLength {
+        /// Bytes as the header says.
+        found: u64,
+        /// Order of the curve.
+        order: u8,
+        /// Bytes that such a body has.
+        expected: u64,
+    },
+    /// The reserved bytes, or the flags, say another form of brick than the one it is.
+    #[error("its header says that it is {says}, but it has {has}: the header is damaged")]
+    Form {
+        /// What the header says.
+        says: &'static str,
+        /// What was found.
+        has: &'static str,
+    },
+    /// Flags that no live brick has.
+    #[error("flags {0:#x} are not those of a live brick: the header is damaged")]
+    Flags(u32),
     /// Compressed, but not by SFD: how is not part of the format.
     #[error("its body is compressed in a way that only the program that wrote it knows")]
     ForeignCompression,
@@ -264,6 +285,12 @@ impl Footer {
         put(&mut out, FOOTER_AT_RAW_LEN, &self.raw_len.to_le_bytes());
         put(&mut out, FOOTER_AT_CHECKSUM, &self.checksum);
         out
+    }
+
+    /// Whether a file ends with a footer, of whatever version.
+    pub fn ends(file: &[u8]) -> bool {
+        let at = file.len().checked_sub(FOOTER_LEN).filter(|&at| at >= HEADER_LEN);
+        at.and_then(|at| get(file, at)) == Some(FOOTER_MAGIC)
     }
 
     /// Reads a footer.

@@ -28,6 +28,22 @@ const LEAF_BASE64: u64 = 43;
 /// Where a leaf of a compressed body is: leaf number, offset from the start of the body, bytes.
 pub(super) type Frame = (u64, u64, u64);
 
+/// Checksum of a frame as it is stored, the start of its SHA-256: some bits of a frame can change without changing what
+/// it unpacks to, so that the leaf's hash says nothing about them. Against accidents, eight bytes are plenty.
+pub(super) type FrameSum = [u8; 8];
+
+pub(super) fn frame_sum(frame: &[u8]) -> FrameSum {
+    Hash::from(Sha256::digest(frame)).first_chunk().copied().unwrap_or_default()
+}
+
+/// A compressed body.
+#[derive(Debug, Default)]
+pub(super) struct Frames {
+    pub(super) table: Vec<Frame>,
+    /// One for each of the table.
+    pub(super) sums: Vec<FrameSum>,
+}
+
 /// The index. Field order is the order in the file.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Index {
@@ -40,6 +56,9 @@ pub(super) struct Index {
     /// Of a compressed body: its frames; leaves without one are empty.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) frames: Option<Vec<Frame>>,
+    /// Base64 of the frames' checksums, 8 bytes each. Bricks of earlier versions have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    frame_sums: Option<String>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -72,7 +91,7 @@ impl Index {
         rows: &[Row],
         regions: &HashMap<ArtifactId, Regions>,
         merkle: &Merkle,
-        frames: Option<Vec<Frame>>,
+        frames: Option<Frames>,
     ) -> Self {
         let leaves = merkle.leaves();
         let occupied = leaves.iter().rposition(|hash| *hash != empty_hash(0)).map_or(0, |last| last + 1);
@@ -81,8 +100,18 @@ impl Index {
             cap,
             artifacts: rows.iter().map(|row| IndexRow::new(row, regions.get(&row.id))).collect(),
             leaves: BASE64.encode(leaves[..occupied].as_flattened()),
-            frames,
+            frame_sums: frames.as_ref().map(|frames| BASE64.encode(frames.sums.as_flattened())),
+            frames: frames.map(|frames| frames.table),
         }
+    }
+
+    /// The checksums of the frames, one for each; none if there are no frames, or if the brick has no checksums.
+    pub(super) fn frame_sums(&self) -> Result<Vec<FrameSum>, FormatError> {
+        let damaged = || FormatError::Index("the checksums of its frames do not fit".into());
+        let (Some(frames), Some(sums)) = (&self.frames, &self.frame_sums) else { return Ok(Vec::new()) };
+        let bytes = BASE64.decode(sums).map_err(|_| damaged())?;
+        let (sums, rest) = bytes.as_chunks();
+        if rest.is_empty() && sums.len() == frames.len() { Ok(sums.to_vec()) } else { Err(damaged()) }
     }
 
     /// Index and footer as they follow the body.
@@ -108,7 +137,7 @@ impl Index {
             .ok_or_else(|| damaged("no footer; the file is truncated or not finished"))?;
         let footer = Footer::decode(footer)?;
         if footer.index_len != index.len() as u64 {
-            return Err(damaged("its length is not what the footer says"));
+            return Err(damaged("its length is not what header and footer say"));
         }
         if footer.checksum != Hash::from(Sha256::digest(index)) {
             return Err(damaged("its checksum is wrong"));

@@ -1,23 +1,27 @@
 //! Brick files mapped into memory. The only unsafe code of the storage stage.
 //!
-//! A mapped file has one hazard that no type can express: if *somebody else* truncates it, touching the pages beyond
-//! its end raises SIGBUS. SFD never truncates a brick (growth and sealing write a new file and rename it), bricks are
-//! 0600 in a 0700 directory, and both maps compare the file's length with the mapped one before use, so what is left
-//! is the owner truncating the file within the microseconds between that check and the access.
+//! A mapped file has one hazard that no type can express: if *somebody else* truncates it, or the disk cannot be read,
+//! touching its pages raises SIGBUS. Both maps have a guard that makes zeros of such a page and remembers it
+//! ([`sigbus`]); whoever uses a map checks it before, for an error that says what is wrong, and afterwards, so that
+//! nothing that came from a lost page is taken for true.
 //!
 //! The same signal would report a full disk when a page of a sparse file is touched first; on tmpfs, even when it is
 //! only read. Bricks are sparse, so a body is handled in *bands* of 64 rows, each of which either has disk space, asked
 //! for with `fallocate` (which fails with an ordinary error), or is a hole: zero, and not touched.
 
-use std::fs::File;
+mod sigbus;
+
+use std::fs::{File, Metadata};
 use std::path::{Path, PathBuf};
 
 use memmap2::{Mmap, MmapMut};
 use rustix::fs::{FallocateFlags, SeekFrom};
 
-use super::BrickError;
+use self::sigbus::Guard;
 use super::error::IoContext;
+use super::files::FileId;
 use super::format::HEADER_LEN;
+use super::{BrickError, files};
 use crate::fold::Curve;
 
 /// Rows of pixels in a band: the height of a Merkle leaf.
@@ -75,6 +79,8 @@ impl Bands {
 /// A brick mapped for writing: header and body.
 #[derive(Debug)]
 pub(crate) struct BodyMut {
+    // Before the map: it ends first.
+    guard: Guard,
     map: MmapMut,
     file: File,
     path: PathBuf,
@@ -102,7 +108,8 @@ impl BodyMut {
         let map =
             unsafe { memmap2::MmapOptions::new().len(len).map_mut(&file) }.doing("map into memory", path)?;
         let present = if found == 0 { Bands::none(curve) } else { Bands::of_file(&file, curve) };
-        let mut body = Self { map, file, path: path.to_owned(), bands: Bands::none(curve) };
+        let mut body =
+            Self { guard: Guard::new(&map), map, file, path: path.to_owned(), bands: Bands::none(curve) };
         // A band may have both data and holes, in a file that something else has copied.
         for (band, _) in present.present.iter().enumerate().filter(|(_, present)| **present) {
             body.reserve_band(band)?;
@@ -140,9 +147,15 @@ impl BodyMut {
         path.clone_into(&mut self.path);
     }
 
-    /// Fails if the file has become shorter than the map.
-    pub(crate) fn check_len(&self) -> Result<(), BrickError> {
-        check_len(&self.file, self.map.len(), &self.path)
+    /// Fails if the file has become shorter than the map, or a page of it was lost.
+    pub(crate) fn check(&self) -> Result<(), BrickError> {
+        check(&self.file, &self.guard, self.map.len(), &self.path).map(drop)
+    }
+
+    /// The same, and fails if the file is not the one under its name any more.
+    pub(crate) fn check_named(&self) -> Result<(), BrickError> {
+        let stat = check(&self.file, &self.guard, self.map.len(), &self.path)?;
+        files::check_name(&self.path, FileId::of(&stat))
     }
 
     /// Makes sure that the disk has room for the rows `rows`, in bands of 64. A file system that cannot say (no
@@ -166,15 +179,21 @@ impl BodyMut {
     }
 
     /// Writes everything to disk: pixels, header, length.
+    ///
+    /// # Errors
+    /// The disk's, and those of [`Self::check`].
     pub(crate) fn sync(&self) -> Result<(), BrickError> {
         self.map.flush().doing("sync", &self.path)?;
-        self.file.sync_all().doing("sync", &self.path)
+        self.file.sync_all().doing("sync", &self.path)?;
+        self.check()
     }
 }
 
 /// A brick file mapped for reading, from its first byte to its last.
 #[derive(Debug)]
 pub(crate) struct FileMap {
+    // Before the map: it ends first.
+    guard: Guard,
     map: Mmap,
     file: File,
     path: PathBuf,
@@ -182,29 +201,105 @@ pub(crate) struct FileMap {
 
 impl FileMap {
     pub(crate) fn new(file: File, path: &Path) -> Result<Self, BrickError> {
-        // SAFETY: the map is as long as the file is now, and `bytes` checks that the file still has that length. A
-        // live brick changes under the map; readers of this type copy bytes out and check them against hashes, and
-        // no value is decoded whose validity depends on two reads being equal.
+        // SAFETY: the map is as long as the file is now, and its guard lives as long. A live brick changes under the
+        // map; readers of this type copy bytes out and check them against hashes, and no value is decoded whose
+        // validity depends on two reads being equal.
         let map = unsafe { Mmap::map(&file) }.doing("map into memory", path)?;
-        Ok(Self { map, file, path: path.to_owned() })
+        Ok(Self { guard: Guard::new(&map), map, file, path: path.to_owned() })
     }
 
-    /// The bytes of the file.
+    /// What `f` makes of the bytes of the file.
     ///
     /// # Errors
-    /// The file was truncated since it was opened.
-    pub(crate) fn bytes(&self) -> Result<&[u8], BrickError> {
-        check_len(&self.file, self.map.len(), &self.path)?;
-        Ok(&self.map)
+    /// The file was truncated since it was opened, or a page of it could not be read.
+    pub(crate) fn read<T>(&self, f: impl FnOnce(&[u8]) -> T) -> Result<T, BrickError> {
+        check(&self.file, &self.guard, self.map.len(), &self.path)?;
+        let value = f(&self.map);
+        check(&self.file, &self.guard, self.map.len(), &self.path)?;
+        Ok(value)
     }
 }
 
-fn check_len(file: &File, mapped: usize, path: &Path) -> Result<(), BrickError> {
-    let found = file.metadata().doing("stat", path)?.len();
-    let expected = mapped as u64;
+fn check(file: &File, guard: &Guard, mapped: usize, path: &Path) -> Result<Metadata, BrickError> {
+    let stat = file.metadata().doing("stat", path)?;
+    let (found, expected) = (stat.len(), mapped as u64);
     if found < expected {
         Err(BrickError::Truncated { path: path.to_owned(), expected, found })
+    } else if guard.is_hit() {
+        Err(BrickError::PageLost { path: path.to_owned() })
     } else {
-        Ok(())
+        Ok(stat)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn body(dir: &Path) -> BodyMut {
+        let file = files::create_new(&dir.join("t.brick")).unwrap();
+        let mut body = BodyMut::new(file, &dir.join("t.brick"), 6).unwrap();
+        body.reserve(0..64).unwrap();
+        body
+    }
+
+    #[test]
+    fn a_page_that_is_gone_is_zeros_and_an_error_and_no_signal() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut body = body(dir.path());
+        body.body_mut().fill(7);
+        let reader = FileMap::new(files::open_read(&body.path).unwrap(), &body.path).unwrap();
+        body.check().unwrap();
+        // Between the check and the use, which is what no check can prevent.
+        body.file.set_len(4096).unwrap();
+        body.body_mut()[8000] = 1;
+        assert_eq!((body.body()[8000], body.body()[8001], body.body()[12_000]), (1, 0, 0));
+        assert_eq!(body.body()[0], 7);
+        assert!(matches!(body.check(), Err(BrickError::Truncated { found: 4096, .. })));
+        // Longer again, it is still not the file that was mapped.
+        body.file.set_len(body.map.len() as u64).unwrap();
+        assert!(matches!(body.check(), Err(BrickError::PageLost { .. })));
+        // The reader has touched nothing yet; it is its own map that counts.
+        let seen = reader.read(|bytes| {
+            body.file.set_len(4096).unwrap();
+            bytes[8000]
+        });
+        assert!(matches!(seen, Err(BrickError::Truncated { .. })), "{seen:?}");
+    }
+
+    #[test]
+    fn a_map_of_a_slot_that_was_used_before_is_not_hit() {
+        let dir = tempfile::tempdir().unwrap();
+        for _ in 0..3 {
+            let mut body = body(dir.path());
+            body.check().unwrap();
+            body.file.set_len(4096).unwrap();
+            body.body_mut()[8000] = 1;
+            assert!(body.guard.is_hit());
+            files::remove(&body.path).unwrap();
+        }
+    }
+
+    /// Another cause of SIGBUS still ends the process: this test is run again in a process of its own.
+    #[test]
+    fn a_signal_that_is_not_about_a_brick_is_passed_on() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("other");
+        if std::env::var_os("SFD_TEST_DIE_OF_SIGBUS").is_some() {
+            let _guarded = body(dir.path());
+            let file = files::create_new(&path).unwrap();
+            file.set_len(4096).unwrap();
+            // SAFETY: nothing else uses this file; that it gets shorter is what is tested.
+            let map = unsafe { Mmap::map(&file) }.unwrap();
+            file.set_len(0).unwrap();
+            std::process::exit(i32::from(map[0]));
+        }
+        let name = "brick::map::tests::a_signal_that_is_not_about_a_brick_is_passed_on";
+        let status = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", name, "--nocapture"])
+            .env("SFD_TEST_DIE_OF_SIGBUS", "1")
+            .status()
+            .unwrap();
+        assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(libc::SIGBUS), "{status}");
     }
 }

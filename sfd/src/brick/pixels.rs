@@ -37,11 +37,12 @@ impl Pixels {
     }
 
     /// An existing file; every pixel is read and hashed.
-    pub(super) fn scan(map: BodyMut) -> Self {
+    pub(super) fn scan(map: BodyMut) -> Result<Self, BrickError> {
         let order = map.curve().order();
         let mut pixels = Self { map, merkle: Merkle::empty(order), histogram: Histogram::default() };
         pixels.rescan();
-        pixels
+        pixels.map.check()?;
+        Ok(pixels)
     }
 
     /// Reads and hashes every pixel.
@@ -70,7 +71,7 @@ impl Pixels {
     /// Copies the leaves that are not empty to a blank brick of the same order.
     pub(super) fn copy_to(&self, other: &mut Self) -> Result<(), BrickError> {
         let curve = self.map.curve();
-        self.map.check_len()?;
+        self.map.check()?;
         let mut pixels = vec![0; LEAF_BYTES];
         for (leaf, hash) in (0..).zip(self.merkle.leaves()) {
             if *hash != empty_hash(0) {
@@ -80,7 +81,7 @@ impl Pixels {
                 other.put_leaf(leaf, pixels)?;
             }
         }
-        Ok(())
+        self.map.check()
     }
 
     /// Replaces the pixels of a leaf, given in curve order; tree and histogram do not follow before
@@ -107,7 +108,7 @@ impl Pixels {
     pub(super) fn prepare(&mut self, plan: &FoldPlan, path: &Path) -> Result<Vec<Block>, BrickError> {
         apply::check(plan, self.order())
             .map_err(|source| BrickError::Fold { path: path.to_owned(), source })?;
-        self.map.check_len()?;
+        self.map.check()?;
         let blocks = apply::affected(plan);
         for &block in &blocks {
             let rows = rows_of(self.map.curve(), block);
@@ -149,6 +150,7 @@ impl Pixels {
                 }
             }
         }
+        self.map.check()?;
         let map = BodyMut::new(file, path, order)?;
         let mut pixels = Self { map, merkle: self.merkle.grown(order), histogram: self.histogram.clone() };
         pixels.map.reserve(0..1)?;

@@ -110,6 +110,6 @@ impl Brick {
     fn foreign_hash_proves(&self, contents: &[u8]) -> Result<Option<bool>, BrickError> {
         let hash = self.header().hash;
         let is = |bytes: &[u8]| Hash::from(Sha256::digest(bytes)) == hash;
-        Ok(if hash == [0; 32] { None } else { Some(is(contents) || is(self.view().body()?)) })
+        Ok(if hash == [0; 32] { None } else { Some(is(contents) || self.view().read_body(is)?) })
     }
 }

@@ -15,8 +15,8 @@ use serde::Serialize;
 
 use super::error::IoContext;
 use super::files::{self, Files};
-use super::format::{FormatError, HEADER_LEN, Header, TRAILER_NONE};
-use super::index::{Frame, Index, hex};
+use super::format::{Footer, FormatError, HEADER_LEN, Header, TRAILER_NONE};
+use super::index::{Frame, FrameSum, Index, frame_sum, hex};
 use super::map::{Bands, FileMap};
 use super::{ArtifactId, BrickError, Catalog, ExtractError, Row, disk};
 use crate::artifact::{FileType, Region, Regions, Semantics};
@@ -116,6 +116,21 @@ pub(super) struct View {
     pub(super) header: Header,
 }
 
+/// Where a frame is in the body, in bytes, and its checksum if there is one.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct StoredFrame {
+    offset: u64,
+    len: u64,
+    sum: Option<FrameSum>,
+}
+
+impl StoredFrame {
+    fn of(self, file: &[u8]) -> Option<&[u8]> {
+        let at = HEADER_LEN as u64 + self.offset;
+        file.get(at as usize..(at + self.len) as usize)
+    }
+}
+
 /// Where rows and hashes come from.
 #[derive(Debug)]
 pub(super) enum Source {
@@ -125,7 +140,7 @@ pub(super) enum Source {
         regions: HashMap<ArtifactId, Regions>,
         leaves: Vec<Hash>,
         cap: u8,
-        frames: Option<HashMap<u64, (u64, u64)>>,
+        frames: Option<HashMap<u64, StoredFrame>>,
     },
     /// The catalog beside the file.
     Live(Box<Catalog>),
@@ -141,15 +156,14 @@ impl Brick {
     pub fn open(path: &Path) -> Result<Self, BrickError> {
         let format = |source| BrickError::Format { path: path.to_owned(), source };
         let view = View::open(path)?;
+        view.check_form(path)?;
         let source = match view.header.trailer {
-            None | Some(TRAILER_NONE) if view.header.is_compressed() => {
-                return Err(format(FormatError::ForeignCompression));
-            }
+            None if view.header.is_compressed() => return Err(format(FormatError::ForeignCompression)),
             None => Source::Foreign,
             Some(TRAILER_NONE) => Source::Live(Box::new(Catalog::open_read_only(&Files::catalog_of(path))?)),
             Some(_) => {
                 let body_end = (HEADER_LEN as u64).saturating_add(view.header.compressed_size);
-                let index = Index::decode(view.map.bytes()?, view.header.order, body_end).map_err(format)?;
+                let index = view.map.read(|file| Index::decode(file, view.header.order, body_end))?.map_err(format)?;
                 Source::sealed(&index, &view.header).map_err(format)?
             }
         };
@@ -341,7 +355,7 @@ impl Brick {
 
     fn cells_in(&self, view: &View, start: u64, len: u64) -> Result<Vec<u8>, BrickError> {
         if !view.header.is_compressed() {
-            return Ok(apply::read_cells(view.body()?, view.header.order, start, len));
+            return view.read_body(|body| apply::read_cells(body, view.header.order, start, len));
         }
         let end = start.saturating_add(len).min(Curve::new(view.header.order).cells());
         let mut cells = Vec::new();
@@ -354,6 +368,15 @@ impl Brick {
         Ok(cells)
     }
 
+    /// Whether the frame of a leaf is as it was stored, if there is one with a checksum.
+    pub(super) fn is_frame_as_stored(&self, view: &View, leaf: u64) -> Result<bool, BrickError> {
+        let Source::Sealed { frames: Some(frames), .. } = &self.source else { return Ok(true) };
+        let Some((stored, sum)) = frames.get(&leaf).and_then(|stored| Some((stored, stored.sum?))) else {
+            return Ok(true);
+        };
+        view.map.read(|file| stored.of(file).is_some_and(|frame| frame_sum(frame) == sum))
+    }
+
     /// The pixels of a leaf in curve order, zero after the end of the curve.
     pub(super) fn leaf_in(&self, view: &View, leaf: u64) -> Result<Box<[u8; LEAF_BYTES]>, BrickError> {
         let mut pixels = Box::new([0; LEAF_BYTES]);
@@ -361,24 +384,22 @@ impl Brick {
         let out = &mut pixels[..block.cells() as usize * 4];
         match &self.source {
             Source::Sealed { frames: Some(frames), .. } => {
-                let Some(&(offset, len)) = frames.get(&leaf) else { return Ok(pixels) };
+                let Some(stored) = frames.get(&leaf) else { return Ok(pixels) };
                 let damaged = |detail: &str| BrickError::Format {
                     path: self.path.clone(),
                     source: FormatError::Index(format!("the frame of leaf {leaf} {detail}")),
                 };
-                let at = HEADER_LEN as u64 + offset;
-                let frame = view
-                    .map
-                    .bytes()?
-                    .get(at as usize..(at + len) as usize)
-                    .ok_or_else(|| damaged("is outside the file"))?;
-                match zstd::bulk::decompress_to_buffer(frame, out) {
-                    Ok(n) if n == out.len() => {}
-                    _ => return Err(damaged("cannot be unpacked")),
-                }
+                view.map.read(|file| {
+                    let frame = stored.of(file).ok_or_else(|| damaged("is outside the file"))?;
+                    match zstd::bulk::decompress_to_buffer(frame, out) {
+                        Ok(n) if n == out.len() => Ok(()),
+                        _ => Err(damaged("cannot be unpacked")),
+                    }
+                })??;
             }
             _ if view.bands.has(block.start) => {
-                apply::read_rgba(view.body()?, Curve::new(view.header.order), block.start, out);
+                let curve = Curve::new(view.header.order);
+                view.read_body(|body| apply::read_rgba(body, curve, block.start, out))?;
             }
             _ => {}
         }
@@ -407,23 +428,51 @@ impl View {
         Ok(Self { map: FileMap::new(file, path)?, bands, header })
     }
 
-    pub(super) fn header_bytes(&self) -> Result<&[u8], BrickError> {
-        Ok(&self.map.bytes()?[..HEADER_LEN])
+    /// The form that the header says against what else tells it: a footer at the end, or a catalog beside it. Otherwise a
+    /// damaged byte of the header would make a live brick of a sealed one, or one of another program, which nothing
+    /// vouches for and no check fails on.
+    fn check_form(&self, path: &Path) -> Result<(), BrickError> {
+        let header = &self.header;
+        let has_footer = self.map.read(Footer::ends)?;
+        let has_catalog = || Files::catalog_of(path).try_exists().doing("look for the catalog of", path);
+        let form = |says, has| Err(FormatError::Form { says, has });
+        let expected = Curve::new(header.order).body_len();
+        let checked = match header.trailer {
+            None if has_footer => form("of another program", "the index of a sealed brick"),
+            None if has_catalog()? => form("of another program", "the catalog of a live one"),
+            Some(TRAILER_NONE) if has_footer => form("live", "the index of a sealed one"),
+            Some(TRAILER_NONE) if header.is_compressed() => Err(FormatError::Flags(header.flags)),
+            Some(version) if version != TRAILER_NONE && !has_footer && has_catalog()? => {
+                form("sealed", "no index, but the catalog of a live one")
+            }
+            Some(_) if !header.is_compressed() && header.compressed_size != expected => {
+                Err(FormatError::BodyLength { found: header.compressed_size, order: header.order, expected })
+            }
+            _ => Ok(()),
+        };
+        checked.map_err(|source| BrickError::Format { path: path.to_owned(), source })
+    }
+
+    /// Whether the header's bytes are exactly what the header was decoded from, with zeros wherever there must be.
+    pub(super) fn is_header_canonical(&self) -> Result<bool, BrickError> {
+        self.map.read(|file| self.header.is_canonical(&file[..HEADER_LEN]))
     }
 
     /// The occupied pixels of an uncompressed brick, counted.
     pub(super) fn histogram(&self) -> Result<Histogram, BrickError> {
-        let (mut histogram, body) = (Histogram::default(), self.body()?);
-        for range in self.bands.ranges() {
-            histogram.add_pixels(&body[range]);
-        }
-        Ok(histogram)
+        self.read_body(|body| {
+            let mut histogram = Histogram::default();
+            for range in self.bands.ranges() {
+                histogram.add_pixels(&body[range]);
+            }
+            histogram
+        })
     }
 
-    /// The pixels of an uncompressed brick. `open` made sure that they are all there.
-    pub(super) fn body(&self) -> Result<&[u8], BrickError> {
+    /// What `f` makes of the pixels of an uncompressed brick. `open` made sure that they are all there.
+    pub(super) fn read_body<T>(&self, f: impl FnOnce(&[u8]) -> T) -> Result<T, BrickError> {
         let len = Curve::new(self.header.order).body_len() as usize;
-        Ok(&self.map.bytes()?[HEADER_LEN..HEADER_LEN + len])
+        self.map.read(|file| f(&file[HEADER_LEN..HEADER_LEN + len]))
     }
 }
 
@@ -443,7 +492,11 @@ impl Source {
         if !frames.unwrap_or_default().iter().all(is_inside) {
             return Err(damaged("a frame is outside the body"));
         }
-        let frames = frames.map(|f| f.iter().map(|&(leaf, offset, len)| (leaf, (offset, len))).collect());
+        let mut sums = index.frame_sums()?.into_iter();
+        let frames = frames.map(|frames| {
+            let stored = |&(leaf, offset, len): &Frame| (leaf, StoredFrame { offset, len, sum: sums.next() });
+            frames.iter().map(stored).collect()
+        });
         Ok(Self::Sealed {
             rows: index.rows()?,
             regions: index.regions(),

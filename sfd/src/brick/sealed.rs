@@ -13,7 +13,7 @@ use tempfile::NamedTempFile;
 
 use super::error::IoContext;
 use super::format::{FLAG_COMPRESSED, FLAG_METADATA, HEADER_LEN, Header, TRAILER_VERSION};
-use super::index::{Frame, Index};
+use super::index::{Frames, Index, frame_sum};
 use super::live::LiveBrick;
 use super::pixels::Pixels;
 use super::{ArtifactId, BrickError, Row, files};
@@ -126,6 +126,7 @@ impl SealedWriter {
         let mut frames = None;
         if self.options.compress {
             let (table, size) = self.write_frames()?;
+            self.pixels.map.check()?;
             frames = Some(table);
             header.flags |= FLAG_COMPRESSED;
             header.compressed_size = size;
@@ -152,12 +153,12 @@ impl SealedWriter {
     }
 
     /// Stores the body as frames, one per leaf that is not empty, and returns their table and the bytes of all.
-    fn write_frames(&self) -> Result<(Vec<Frame>, u64), BrickError> {
+    fn write_frames(&self) -> Result<(Frames, u64), BrickError> {
         let compress = || {
             let mut compressor = zstd::bulk::Compressor::new(ZSTD_LEVEL)?;
             let mut file = BufWriter::new(self.file.as_file());
             file.seek(SeekFrom::Start(HEADER_LEN as u64))?;
-            let (mut frames, mut end) = (Vec::new(), 0);
+            let (mut frames, mut end) = (Frames::default(), 0);
             let mut pixels = vec![0; LEAF_BYTES];
             for (leaf, hash) in (0..).zip(self.pixels.merkle.leaves()) {
                 if *hash == empty_hash(0) {
@@ -168,7 +169,8 @@ impl SealedWriter {
                 apply::read_rgba(self.pixels.map.body(), self.pixels.map.curve(), block.start, pixels);
                 let frame = compressor.compress(pixels)?;
                 file.write_all(&frame)?;
-                frames.push((leaf, end, frame.len() as u64));
+                frames.table.push((leaf, end, frame.len() as u64));
+                frames.sums.push(frame_sum(&frame));
                 end += frame.len() as u64;
             }
             file.flush()?;

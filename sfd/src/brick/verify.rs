@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 
 use super::reader::{Brick, PATIENCE, PATIENCE_AFTER_DAMAGE, Source, View, paths, root_of};
-use super::{BrickError, Row};
+use super::{ArtifactId, BrickError, Catalog, Row};
 use crate::fold::merkle::{Hash, LEAF_BYTES, empty_hash, hash_of_leaf, leaf_block, leaf_count};
 use crate::fold::{Block, Curve, Histogram, Layout};
 
@@ -63,8 +63,8 @@ impl VerifyReport {
     }
 
     /// How long the next disagreement may turn out to be a commit.
-    fn patience(&self) -> Duration {
-        if self.is_ok() { PATIENCE } else { PATIENCE_AFTER_DAMAGE }
+    fn patience(&self, most: Duration) -> Duration {
+        if self.is_ok() { most } else { PATIENCE_AFTER_DAMAGE.min(most) }
     }
 
     pub(super) fn add(&mut self, finding: Finding) {
@@ -91,8 +91,16 @@ impl Brick {
     /// # Errors
     /// The brick could not be read at all. (A sealed brick with a damaged index is refused by [`Brick::open`].)
     pub fn verify(&self) -> Result<VerifyReport, BrickError> {
+        self.verify_within(PATIENCE)
+    }
+
+    /// The same with another patience for what does not agree. Zero is for a brick that certainly nobody writes.
+    ///
+    /// # Errors
+    /// As [`Self::verify`].
+    pub fn verify_within(&self, patience: Duration) -> Result<VerifyReport, BrickError> {
         let mut report = VerifyReport::default();
-        if let Some(finding) = self.check_header()? {
+        if let Some(finding) = self.check_header(patience)? {
             report.add(finding);
         }
         let Some(expected) = self.expected()? else {
@@ -114,18 +122,12 @@ impl Brick {
         let mut next = 0;
         for (leaf, hash) in (0..).zip(&expected.leaves) {
             let block = leaf_block(view.header.order, leaf);
-            // Rows are in curve order: those of this leaf follow those of the one before.
-            while rows.get(next).is_some_and(|row| row.block.end() <= block.start) {
-                next += 1;
-            }
             if report.is_full() {
                 break;
             }
-            let here = rows[next..].iter().take_while(|row| row.block.start < block.end());
+            let here = rows_from(rows, &mut next, block);
             report.leaves += 1;
-            if let Some(finding) =
-                self.check_leaf(view, leaf, *hash, &here.collect::<Vec<_>>(), report.patience())?
-            {
+            if let Some(finding) = self.check_leaf(view, leaf, *hash, &here, report.patience(patience))? {
                 report.add(finding);
             }
         }
@@ -134,9 +136,14 @@ impl Brick {
                 break;
             }
             report.contents += 1;
-            if let Some(finding) = self.check_contents(view, row, report.patience())? {
+            if let Some(finding) = self.check_contents(view, row, report.patience(patience))? {
                 report.add(finding);
             }
+        }
+        if report.is_ok()
+            && let Some(finding) = self.check_entropy()?
+        {
+            report.add(finding);
         }
         name(&mut report, rows);
         Ok(report)
@@ -165,9 +172,9 @@ impl Brick {
     }
 
     /// The header against index or catalog, and against the pixels where those cannot change meanwhile.
-    fn check_header(&self) -> Result<Option<Finding>, BrickError> {
+    fn check_header(&self, patience: Duration) -> Result<Option<Finding>, BrickError> {
         let finding = |detail: String| Finding { check: "header", path: None, start: 0, cells: 0, detail };
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + patience;
         loop {
             let view = self.fresh_view()?;
             let wrong = self.compare_header(&view)?;
@@ -180,11 +187,9 @@ impl Brick {
 
     fn compare_header(&self, view: &View) -> Result<Option<String>, BrickError> {
         let header = &view.header;
-        let mut entropy = None;
         let (order, root, used_end) = match &self.source {
             Source::Foreign => return Ok(None),
             Source::Sealed { rows, leaves, .. } => {
-                entropy = Some(self.entropy(view)?);
                 let used_end = rows.iter().map(|row| row.block.end()).max().unwrap_or(0);
                 (header.order, root_of(header.order, (0..).zip(leaves.iter().copied())), used_end)
             }
@@ -195,7 +200,7 @@ impl Brick {
         };
         Ok(if order != header.order {
             Some(format!("it says order {}, the catalog {order}", header.order))
-        } else if !header.is_canonical(view.header_bytes()?) {
+        } else if !view.is_header_canonical()? {
             Some("bytes that must be zero are not".into())
         } else if root != header.hash {
             Some("its hash is not the root of the leaf hashes".into())
@@ -205,8 +210,6 @@ impl Brick {
             Some("its body length is not that of its order".into())
         } else if header.flags != self.flags_expected(header.is_compressed()) {
             Some(format!("flags {:#x} do not fit this brick", header.flags))
-        } else if entropy.is_some_and(|entropy| entropy.to_bits() != header.entropy.to_bits()) {
-            Some("its entropy is not that of the pixels".into())
         } else {
             None
         })
@@ -215,6 +218,24 @@ impl Brick {
     fn flags_expected(&self, is_compressed: bool) -> u32 {
         let compressed = if is_compressed { super::format::FLAG_COMPRESSED } else { 0 };
         compressed | if self.is_live() { 0 } else { super::format::FLAG_METADATA }
+    }
+
+    /// The header's entropy against pixels that are proved: if they were not, they would be to blame.
+    ///
+    /// That of a live brick is compared if no commit was under way while they were counted: then neither marks nor the
+    /// header have changed. A brick that is busy all the time is not checked for it.
+    fn check_entropy(&self) -> Result<Option<Finding>, BrickError> {
+        let marks = || self.catalog().map_or(Ok(Vec::new()), Catalog::marks);
+        let is_marked = !marks()?.is_empty();
+        let view = self.fresh_view()?;
+        let entropy = self.entropy(&view)?;
+        let now = self.fresh_view()?.header;
+        let is_busy = is_marked || !marks()?.is_empty() || now.encode() != view.header.encode();
+        if is_busy || entropy.to_bits() == view.header.entropy.to_bits() {
+            return Ok(None);
+        }
+        let detail = "its entropy is not that of the pixels".into();
+        Ok(Some(Finding { check: "header", path: None, start: 0, cells: 0, detail }))
     }
 
     fn entropy(&self, view: &View) -> Result<f32, BrickError> {
@@ -251,6 +272,11 @@ impl Brick {
             }),
             Err(error) => return Err(error),
         };
+        if wrong.is_none() && !self.is_frame_as_stored(view, leaf)? {
+            let (start, cells) = (block.start, block.cells());
+            let detail = "its frame is not as it was stored, although it unpacks to the right pixels".into();
+            wrong = Some(Finding { check: "leaf", path: None, start, cells, detail });
+        }
         let deadline = Instant::now() + patience;
         while let Some(finding) = wrong {
             let again = self.retry(deadline, |catalog| {
@@ -303,6 +329,12 @@ impl Brick {
     }
 }
 
+/// The rows that share cells with `block`, of rows in curve order. `next` remembers where the block before ended.
+pub(super) fn rows_from<'a>(rows: &'a [Row], next: &mut usize, block: Block) -> Vec<&'a Row> {
+    *next += rows[*next..].iter().take_while(|row| row.block.end() <= block.start).count();
+    rows[*next..].iter().take_while(|row| row.block.start < block.end()).collect()
+}
+
 fn check_layout(expected: &Expected, report: &mut VerifyReport) {
     let mut layout = Layout::new(expected.order, expected.cap);
     let ids: HashSet<_> = expected.rows.iter().map(|row| row.id).collect();
@@ -315,12 +347,20 @@ fn check_layout(expected: &Expected, report: &mut VerifyReport) {
         if let Err(error) = layout.place(row.block, row.id) {
             add(error.to_string());
         }
-        if row.parent.is_some_and(|parent| !ids.contains(&parent)) {
-            add("its directory is not in the brick".into());
+        if let Some(problem) = impossible(row, &ids) {
+            add(problem);
         }
-        if row.exact && row.len > row.block.cells() {
-            add(format!("{} bytes are said to be in it exactly", row.len));
-        }
+    }
+}
+
+/// What no brick can say of an artifact, whatever its pixels are.
+pub(super) fn impossible(row: &Row, ids: &HashSet<ArtifactId>) -> Option<String> {
+    if row.parent.is_some_and(|parent| !ids.contains(&parent)) {
+        Some("its directory is not in the brick".into())
+    } else if row.exact && row.len > row.block.cells() {
+        Some(format!("{} bytes are said to be in it exactly", row.len))
+    } else {
+        None
     }
 }
 
@@ -340,13 +380,21 @@ fn name(report: &mut VerifyReport, rows: &[Row]) {
 
 /// A leaf's pixels against its hash and the rows that share cells with it.
 fn compare_leaf(block: Block, pixels: &[u8; LEAF_BYTES], hash: Hash, rows: &[&Row]) -> Option<Finding> {
-    let finding = |check, cells: std::ops::Range<u64>, detail: &str| {
-        let (start, cells) = (cells.start, cells.end - cells.start);
-        Some(Finding { check, path: None, start, cells, detail: detail.to_owned() })
-    };
     if hash_of_leaf(pixels) != hash {
-        return finding("leaf", block.start..block.end(), "the pixels do not match their hash");
+        let (start, cells, detail) =
+            (block.start, block.cells(), "the pixels do not match their hash".into());
+        return Some(Finding { check: "leaf", path: None, start, cells, detail });
     }
+    compare_channels(block, pixels, rows)
+}
+
+/// A leaf's pixels against the rows that share cells with it, which are in curve order: free cells, the channels that a row
+/// decides, and zeros after the end of exact contents.
+pub(super) fn compare_channels(block: Block, pixels: &[u8; LEAF_BYTES], rows: &[&Row]) -> Option<Finding> {
+    let finding = |cells: std::ops::Range<u64>, detail: &str| {
+        let (start, cells) = (cells.start, cells.end - cells.start);
+        Some(Finding { check: "channels", path: None, start, cells, detail: detail.to_owned() })
+    };
     let pixels = pixels.as_chunks::<4>().0;
     let of = |cells: std::ops::Range<u64>| {
         &pixels[(cells.start - block.start) as usize..(cells.end - block.start) as usize]
@@ -360,21 +408,21 @@ fn compare_leaf(block: Block, pixels: &[u8; LEAF_BYTES], hash: Hash, rows: &[&Ro
         }
         let free = free_from..cells.start;
         if of(free.clone()).iter().any(|pixel| *pixel != [0; 4]) {
-            return finding("channels", free, "free cells are not zero");
+            return finding(free, "free cells are not zero");
         }
         let paint = row.paint();
         if of(cells.clone()).iter().any(|&[_, g, b, a]| [g, b, a] != [paint.kind, paint.flags, 255]) {
-            return finding("channels", cells, "kind, risk or flags are not those of the artifact");
+            return finding(cells, "kind, risk or flags are not those of the artifact");
         }
         let padding = cells.start.max(row.block.start + row.len.min(row.block.cells()))..cells.end;
         let is_padded = row.exact && row.unverified.is_none() && !padding.is_empty();
         if is_padded && of(padding.clone()).iter().any(|pixel| pixel[0] != 0) {
-            return finding("channels", padding, "cells after the end of the contents are not zero");
+            return finding(padding, "cells after the end of the contents are not zero");
         }
         free_from = cells.end;
     }
     if of(free_from..block.end()).iter().any(|pixel| *pixel != [0; 4]) {
-        return finding("channels", free_from..block.end(), "free cells are not zero");
+        return finding(free_from..block.end(), "free cells are not zero");
     }
     None
 }

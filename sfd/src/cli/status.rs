@@ -142,6 +142,11 @@ fn print(status: &Value, out: &mut dyn Write) -> std::io::Result<()> {
         )?;
         if let Some(error) = root["error"].as_str() {
             writeln!(out, "  closed: {}", printable(error))?;
+            writeln!(
+                out,
+                "  its picture is as old as that; it is opened again, and compared, as soon as that works"
+            )?;
+            continue;
         }
         match root["scanning"].as_array().map(Vec::as_slice) {
             Some([done, total]) => {
@@ -214,8 +219,11 @@ mod tests {
                 { "name": "bad", "state": { "failed": "EPERM" }, "lost_without": "links" },
                 { "name": "none", "state": "absent", "lost_without": "modules" },
             ],
-            "roots": [{ "path": "/etc", "unwatched": 12, "unverified": 3, "scanning": null,
-                "versions": { "kept": 1234, "bytes": 2048, "dropped": 5 } }],
+            "roots": [
+                { "path": "/etc", "unwatched": 12, "unverified": 3, "scanning": null,
+                    "versions": { "kept": 1234, "bytes": 2048, "dropped": 5 } },
+                { "path": "/usr", "error": "no space" },
+            ],
             "events": { "dropped": { "sequence_gap": 4 } },
         });
         let mut text = Vec::new();
@@ -230,6 +238,7 @@ mod tests {
             "12 objects that nobody reports",
             "3 artifacts unverified",
             "earlier contents: 1 234 kept in 2.0 KiB, 5 dropped",
+            "closed: no space\n  its picture is as old as that",
             "events lost: sequence_gap 4",
         ] {
             assert!(text.contains(part), "no {part:?} in\n{text}");

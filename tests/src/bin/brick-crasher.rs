@@ -1,147 +1,73 @@
-//! Writes to a brick until it is killed: `brick-crasher DIR SEED`.
+//! Writes to a brick until it is killed, or for so many commits: `brick-crasher DIR SEED [COMMITS]`.
 //!
-//! One line per commit that returned: the numbers and versions it wrote, `7:12 8:3`. A deleted one has version 0.
+//! One line per commit that returned: the numbers and versions it wrote, `7:12 8:3`. A deleted one has version 0. With
+//! COMMITS, a brick that cannot be written is opened again, as the daemon does, a few times; then the exit code is 4. It syncs
+//! now and then.
 
-use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::io::Write;
 use std::path::Path;
+use std::process::ExitCode;
 
 use anyhow::{Context, Result};
-use bytes::Bytes;
-use sfd::brick::{
-    ArtifactId, BrickError, Commit, HistoryRow, LiveBrick, Missing, Row, Verb, Version, VersionLimits,
-};
-use sfd::fold::layout::Resize;
-use sfd::fold::{FoldOp, FoldPlan, Layout, k_for_len};
-use sfd_tests::bricks::{Random, contents, file, fill, root, unread};
+use sfd::brick::{BrickError, LiveBrick, Row, VersionLimits};
+use sfd_tests::bricks::Random;
+use sfd_tests::session::{NAME, Session, create};
 
-const CAP: u8 = 14;
+/// Base-2 logarithm of the length of a file, at most: more than the largest block.
+const LEN_LOG_MAX: u64 = 14;
+/// A disk that fails so often has failed for good.
+const FAILURES_MAX: u32 = 3;
 
-fn main() -> Result<()> {
+fn main() -> Result<ExitCode> {
     let mut args = std::env::args().skip(1);
     let dir = args.next().context("DIR")?;
-    let seed = args.next().context("SEED")?.parse()?;
-    let (mut brick, rows) = open(Path::new(&dir))?;
+    let mut random = Random::new(args.next().context("SEED")?.parse()?);
+    let mut commits = args.next().map_or(Ok(u64::MAX), |commits| commits.parse())?;
+    let is_finite = commits != u64::MAX;
+    let mut failures = 0;
+    loop {
+        match write(Path::new(&dir), &mut random, &mut commits, is_finite) {
+            Ok(()) => return Ok(ExitCode::SUCCESS),
+            Err(error) if is_finite => {
+                eprintln!("{error:#}");
+                failures += 1;
+                if failures > FAILURES_MAX {
+                    return Ok(ExitCode::from(4));
+                }
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+fn write(dir: &Path, random: &mut Random, commits: &mut u64, syncs: bool) -> Result<()> {
+    let (mut brick, rows) = open(dir)?;
     // Small enough that contents are dropped all the time.
     brick.limit_versions(VersionLimits { per_artifact: 3, bytes: 20_000, age_ns: i64::MAX });
-    let mut state = State::new(&brick, rows)?;
-    let mut random = Random::new(seed);
+    let mut session = Session::new(&brick, rows, LEN_LOG_MAX)?;
     let mut out = std::io::stdout().lock();
     writeln!(out, "ready")?;
-    loop {
-        let mut batch = Commit::default();
-        let mut line = String::new();
+    while *commits > 0 {
         if random.below(40) == 0 {
             brick.set_unverified_all("a test says so")?;
-            for row in state.rows.values_mut() {
-                row.unverified.get_or_insert_with(|| "a test says so".into());
-            }
+            session.unverify_all("a test says so");
         }
-        for _ in 0..=random.below(6) {
-            let id = 1 + random.below(40) as u32;
-            if batch.upserts.iter().any(|row| row.id.0 == id) || batch.deletes.contains(&ArtifactId(id)) {
-                continue;
-            }
-            let version = state.change(&mut batch, id, &mut random)?;
-            write!(line, "{id}:{version} ")?;
-        }
+        let (batch, written) = session.batch(random)?;
         brick.commit(&batch)?;
-        writeln!(out, "{line}")?;
+        let line: Vec<String> = written.iter().map(|(id, version)| format!("{id}:{version}")).collect();
+        writeln!(out, "{}", line.join(" "))?;
+        *commits -= 1;
+        if syncs && commits.is_multiple_of(5) {
+            brick.sync()?;
+        }
     }
+    Ok(())
 }
 
 fn open(dir: &Path) -> Result<(LiveBrick, Vec<Row>)> {
-    match LiveBrick::open(dir, "t") {
+    match LiveBrick::open(dir, NAME) {
         Ok((brick, rows, _)) => Ok((brick, rows)),
-        Err(error) if BrickError::needs_baseline(&error) => {
-            let rows = vec![unread(root("/t"))];
-            let plan = FoldPlan { ops: rows.iter().map(Row::blank).collect() };
-            Ok((LiveBrick::create(dir, "t", b"/t", (4, CAP), &rows, &plan)?, rows))
-        }
+        Err(error) if BrickError::needs_baseline(&error) => create(dir),
         Err(error) => Err(error.into()),
     }
-}
-
-struct State {
-    layout: Layout,
-    rows: BTreeMap<u32, Row>,
-    version: i64,
-}
-
-impl State {
-    fn new(brick: &LiveBrick, rows: Vec<Row>) -> Result<Self> {
-        let layout =
-            Layout::from_blocks(brick.order(), brick.cap(), rows.iter().map(|row| (row.block, row.id)))?;
-        let version = rows.iter().map(|row| row.meta.mtime_ns).max().unwrap_or(0);
-        Ok(Self { layout, rows: rows.into_iter().map(|row| (row.id.0, row)).collect(), version })
-    }
-
-    /// Writes, resizes or removes one artifact. Returns its new version, 0 when it is gone.
-    fn change(&mut self, batch: &mut Commit, id: u32, random: &mut Random) -> Result<i64> {
-        let old = self.rows.remove(&id);
-        if let (Some(old), 0) = (&old, random.below(8)) {
-            tell(batch, Some(old), None);
-            self.layout.free(old.block);
-            batch.plan.ops.push(FoldOp::Clear { block: old.block });
-            batch.deletes.push(old.id);
-            return Ok(0);
-        }
-        self.version += 1;
-        // Small ones mostly; above 2^14 bytes they are digests.
-        let len = 1 << random.below(15);
-        let bytes = contents(id, self.version, random.below(len) as usize + random.below(3000) as usize);
-        let k = k_for_len(bytes.len() as u64, CAP);
-        let block = loop {
-            let block = match &old {
-                Some(old) => match self.layout.resize_needed(old.block.k, bytes.len() as u64) {
-                    Resize::Stay => Some(old.block),
-                    Resize::Change { k } => self.layout.resize(old.block, k),
-                },
-                None => self.layout.alloc(k, random.below(self.layout.cells()), ArtifactId(id)),
-            };
-            match block {
-                Some(block) => break block,
-                None => batch.grow_to = Some(self.layout.grow()?),
-            }
-        };
-        let row = file(id, &format!("f{id}"), &bytes, block, self.version);
-        tell(batch, old.as_ref(), Some(&row));
-        if let Some(old) = old.filter(|old| old.block != block) {
-            batch.plan.ops.push(FoldOp::Clear { block: old.block });
-        }
-        batch.plan.ops.push(fill(&row, &bytes));
-        batch.upserts.push(row.clone());
-        self.rows.insert(id, row);
-        Ok(self.version)
-    }
-}
-
-/// A line of history, with the contents that the change replaces.
-fn tell(batch: &mut Commit, old: Option<&Row>, new: Option<&Row>) {
-    let Some(row) = new.or(old) else { return };
-    let contents = match old {
-        None => Ok(Bytes::new()),
-        Some(old) if !old.exact => Err(Missing::Large),
-        Some(old) => Ok(contents(old.id.0, old.meta.mtime_ns, old.len as usize).into()),
-    };
-    batch.versions.push(Version {
-        line: batch.history.len(),
-        artifact: row.id,
-        before: old.map(|row| row.content_hash),
-        after: new.map(|row| row.content_hash),
-        contents,
-    });
-    batch.history.push(HistoryRow {
-        at_ns: row.meta.mtime_ns,
-        path: [b"/t/", row.name.as_slice()].concat(),
-        from: None,
-        verb: if new.is_some() { Verb::Modified } else { Verb::Deleted },
-        detail: String::new(),
-        writers: Vec::new(),
-        more_writers: false,
-        unknown_writers: true,
-        kind: "text".into(),
-        risk: 0,
-    });
 }

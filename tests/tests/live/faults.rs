@@ -19,7 +19,7 @@ use sfd_tests::{slowness, wait_for};
 use crate::{Bench, PATIENCE, RESCAN};
 
 /// Watches the picture itself for pixels that say "not verified", all the time.
-struct Doubt {
+pub(crate) struct Doubt {
     stop: Arc<AtomicBool>,
     seen: JoinHandle<bool>,
 }
@@ -28,7 +28,7 @@ struct Doubt {
 const UNVERIFIED: u8 = 4;
 
 impl Doubt {
-    fn watch(brick: PathBuf) -> Self {
+    pub(crate) fn watch(brick: PathBuf) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let end = Arc::clone(&stop);
         let seen = std::thread::spawn(move || {
@@ -44,7 +44,7 @@ impl Doubt {
     }
 
     /// Whether there were any.
-    fn was_seen(self) -> bool {
+    pub(crate) fn was_seen(self) -> bool {
         self.stop.store(true, Ordering::Relaxed);
         self.seen.join().unwrap()
     }
@@ -99,7 +99,7 @@ fn churn(bench: &Bench, round: usize, count: usize) {
     }
 }
 
-fn populate(bench: &Bench, count: usize) {
+pub(crate) fn populate(bench: &Bench, count: usize) {
     for n in 0..count {
         bench.write(&format!("d{}/f{n}", n % 20), format!("file {n}\n").repeat(1 + n % 40));
     }

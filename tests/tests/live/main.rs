@@ -29,6 +29,7 @@ mod quiet;
 mod rungs;
 mod safety;
 mod service;
+mod storage;
 mod who;
 
 /// A watched tree on a real file system, beside its state directory.

@@ -22,6 +22,7 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("mkfs.btrfs", "btrfs-progs"),
     ("mkfs.xfs", "xfsprogs"),
     ("mkfs.ext4", "e2fsprogs"),
+    ("e2fsck", "e2fsprogs"),
     ("true", "coreutils"),
     ("sleep", "coreutils"),
     ("cat", "coreutils"),

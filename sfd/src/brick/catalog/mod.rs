@@ -17,7 +17,8 @@ pub use history::{HISTORY_ROWS_MAX, HistoryQuery};
 pub use versions::{Missing, VERSION_BYTES_MAX, Version, VersionLimits, VersionLine, VersionStats};
 
 use super::error::IoContext;
-use super::{ArtifactId, BrickError, HistoryRow, Row, files};
+use super::files::{self, FileId};
+use super::{ArtifactId, BrickError, HistoryRow, Row};
 use crate::artifact::Regions;
 use crate::fold::Block;
 use crate::fold::merkle::{Hash, empty_hash};
@@ -39,6 +40,8 @@ pub struct Catalog {
     path: PathBuf,
     /// How much is kept of earlier contents; of the writer.
     kept: versions::Kept,
+    /// The database and its log, as the writer opened them. SQLite goes on with files whose names are gone.
+    open_files: Vec<(PathBuf, FileId)>,
 }
 
 /// What a brick is.
@@ -80,7 +83,7 @@ impl Catalog {
     ) -> Result<(), BrickError> {
         // SQLite gives -wal and -shm the mode of the database.
         drop(files::create_new(path)?);
-        let mut catalog = Self::new(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        let mut catalog = Self::connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
         catalog.with(|connection| {
             connection.pragma_update(None, "synchronous", "FULL")?;
             connection.pragma_update(None, "application_id", APPLICATION_ID)?;
@@ -107,16 +110,31 @@ impl Catalog {
     /// [`BrickError::CatalogMissing`], [`BrickError::CatalogCorrupt`], [`BrickError::CatalogNewer`].
     pub(crate) fn open(path: &Path) -> Result<Self, BrickError> {
         let mut catalog = Self::open_with(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
-        let damage: String = catalog.with_ref(|connection| {
+        catalog.with_ref(|connection| {
             connection.pragma_update(None, "journal_mode", "WAL")?;
-            connection.pragma_update(None, "synchronous", "NORMAL")?;
-            connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))
+            connection.pragma_update(None, "synchronous", "NORMAL")
         })?;
-        if damage != "ok" {
-            return Err(catalog.corrupt(damage));
+        // The first looks at the structure of everything; the second compares the artifacts with their index, which
+        // readers go by.
+        for check in ["PRAGMA quick_check(1)", "PRAGMA integrity_check('artifact')"] {
+            let found: String = catalog.with_ref(|c| c.query_row(check, [], |row| row.get(0)))?;
+            if found != "ok" {
+                return Err(catalog.corrupt(found));
+            }
+        }
+        for suffix in ["", "-wal"] {
+            let path = files::with_suffix(path, suffix);
+            if let Some(id) = FileId::at(&path)? {
+                catalog.open_files.push((path, id));
+            }
         }
         catalog.kept = catalog.with_ref(versions::Kept::count)?;
         Ok(catalog)
+    }
+
+    /// Fails if the database or its log has not the name any more under which it was opened for writing.
+    pub(crate) fn check_named(&self) -> Result<(), BrickError> {
+        self.open_files.iter().try_for_each(|(path, id)| files::check_name(path, *id))
     }
 
     /// Opens the catalog of a brick that another process may be writing.
@@ -131,7 +149,7 @@ impl Catalog {
         if !path.try_exists().doing("look for", path)? {
             return Err(BrickError::CatalogMissing { path: path.to_owned() });
         }
-        let catalog = Self::new(path, flags)?;
+        let catalog = Self::connect(path, flags)?;
         let pragma =
             |name| catalog.with_ref(|c| c.pragma_query_value(None, name, |row| row.get::<_, i64>(0)));
         if pragma("application_id")? != APPLICATION_ID {
@@ -165,15 +183,7 @@ impl Catalog {
         Ok(self)
     }
 
-    fn new(path: &Path, flags: OpenFlags) -> Result<Self, BrickError> {
-        Ok(Self {
-            connection: Self::connect(path, flags)?,
-            path: path.to_owned(),
-            kept: versions::Kept::default(),
-        })
-    }
-
-    fn connect(path: &Path, flags: OpenFlags) -> Result<Connection, BrickError> {
+    fn connect(path: &Path, flags: OpenFlags) -> Result<Self, BrickError> {
         let open = || {
             let connection = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
             connection.busy_timeout(BUSY_TIMEOUT)?;
@@ -183,7 +193,13 @@ impl Catalog {
             connection.pragma_update(None, "secure_delete", "ON")?;
             Ok(connection)
         };
-        open().map_err(|error| BrickError::sqlite(path, error))
+        let connection = open().map_err(|error| BrickError::sqlite(path, error))?;
+        Ok(Self {
+            connection,
+            path: path.to_owned(),
+            open_files: Vec::new(),
+            kept: versions::Kept::default(),
+        })
     }
 
     /// Where it is.

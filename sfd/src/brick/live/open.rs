@@ -1,6 +1,6 @@
 //! Opening a brick after its writer ended, in whatever way.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::Path;
 
@@ -12,9 +12,9 @@ use crate::brick::files::{self, Files};
 use crate::brick::format::{FLAG_COMPRESSED, HEADER_LEN, Header, TRAILER_NONE};
 use crate::brick::map::BodyMut;
 use crate::brick::pixels::Pixels;
-use crate::brick::{ArtifactId, BrickError, Commit, Row};
-use crate::fold::merkle::{Hash, empty_hash, leaf_block};
-use crate::fold::{Block, FoldOp, FoldPlan, Layout, ORDER_MAX_EXACT, ORDER_MIN};
+use crate::brick::{ArtifactId, BrickError, Commit, Row, verify};
+use crate::fold::merkle::{Hash, LEAF_BYTES, empty_hash, leaf_block, leaf_count, leaves_of};
+use crate::fold::{Block, FoldOp, FoldPlan, Layout, ORDER_MAX_EXACT, ORDER_MIN, apply};
 
 /// What `open` could not trust. What it names is unverified in rows and pixels already: a crash before it has been
 /// read again loses nothing.
@@ -39,8 +39,8 @@ pub enum Recovery {
 impl LiveBrick {
     /// Opens an existing brick for writing, with its rows in the order of their ids.
     ///
-    /// Every pixel is read and hashed (one to three seconds per GiB in use). A leaf whose hash is not the catalog's is
-    /// cleared, and the artifacts in it are blank and unverified from then on; artifacts in blocks that a commit was
+    /// Every pixel is read and hashed (one to three seconds per GiB in use), and compared with its row. A leaf whose hash is
+    /// not the catalog's, or whose pixels are not what the rows say, is cleared, and the artifacts in it are blank and unverified from then on; artifacts in blocks that a commit was
     /// writing become unverified. A brick that is missing, truncated or not a brick is made anew from the catalog.
     ///
     /// # Errors
@@ -65,6 +65,10 @@ impl LiveBrick {
         let used_end = Layout::from_blocks(order, meta.cap, rows.iter().map(|row| (row.block, row.id)))
             .map_err(|source| catalog.corrupt(source.to_string()))?
             .used_end();
+        let ids = rows.iter().map(|row| row.id).collect();
+        if let Some(problem) = rows.iter().find_map(|row| verify::impossible(row, &ids)) {
+            return Err(catalog.corrupt(problem));
+        }
         let (pixels, lost) = match found {
             Ok(pixels) => (pixels, None),
             Err(reason) => {
@@ -105,7 +109,9 @@ impl LiveBrick {
             // Killed between the rename of a grown brick and the catalog's note of it.
             self.catalog.apply_order(order)?;
         }
-        let wrong = self.wrong_leaves()?;
+        let mut wrong = self.wrong_leaves()?;
+        wrong.extend(self.disagreeing_leaves(rows, &wrong));
+        let wrong: Vec<Block> = wrong.into_iter().map(|leaf| leaf_block(order, leaf)).collect();
         let marks = Intervals::new(self.catalog.marks()?);
         if wrong.is_empty() && marks.0.is_empty() {
             let header = self.pixels.header(self.used_end).encode();
@@ -113,7 +119,7 @@ impl LiveBrick {
             return Ok(Recovery::Clean);
         }
         let reason = format!(
-            "a write was interrupted: {} blocks in progress, {} leaves of other contents",
+            "a write was interrupted, or a file was damaged: {} blocks in progress, {} leaves of other contents",
             marks.0.len(),
             wrong.len()
         );
@@ -133,20 +139,59 @@ impl LiveBrick {
     }
 
     /// The leaves whose pixels do not have the hash that the catalog says.
-    fn wrong_leaves(&self) -> Result<Vec<Block>, BrickError> {
+    fn wrong_leaves(&self) -> Result<BTreeSet<u64>, BrickError> {
         let mut expected = self.catalog.leaves()?.into_iter().peekable();
-        let mut wrong = Vec::new();
+        let mut wrong = BTreeSet::new();
         for (leaf, &hash) in (0..).zip(self.pixels.merkle.leaves()) {
             let vouched =
                 expected.next_if(|&(l, _)| l == leaf).map_or_else(|| empty_hash(0), |(_, hash)| hash);
             if hash != vouched {
-                wrong.push(leaf_block(self.order(), leaf));
+                wrong.insert(leaf);
             }
         }
         match expected.next() {
             Some((leaf, _)) => Err(self.catalog.corrupt(format!("leaf {leaf} is outside the curve"))),
             None => Ok(wrong),
         }
+    }
+
+    /// Of the leaves that are not `wrong`, those whose pixels are not what the rows say: kind, risk, flags, zeros where
+    /// nothing is, and the contents of exact artifacts.
+    ///
+    /// Leaf hashes show that pixels are as they were written. SQLite has no checksums: a damaged row may name another
+    /// place, length or hash than the one that was committed, and then pixels and row have to disagree.
+    fn disagreeing_leaves(&self, rows: &[Row], wrong: &BTreeSet<u64>) -> BTreeSet<u64> {
+        let (order, body) = (self.order(), self.pixels.map.body());
+        let mut rows: Vec<Row> = rows.to_vec();
+        rows.sort_unstable_by_key(|row| row.block);
+        let mut found = BTreeSet::new();
+        let (mut next, mut pixels) = (0, Box::new([0; LEAF_BYTES]));
+        for leaf in 0..leaf_count(order) {
+            let block = leaf_block(order, leaf);
+            let here = verify::rows_from(&rows, &mut next, block);
+            if self.pixels.merkle.leaves().get(leaf as usize) == Some(&empty_hash(0)) {
+                pixels.fill(0);
+            } else {
+                apply::read_rgba(
+                    body,
+                    self.pixels.map.curve(),
+                    block.start,
+                    &mut pixels[..block.cells() as usize * 4],
+                );
+            }
+            if !wrong.contains(&leaf) && verify::compare_channels(block, &pixels, &here).is_some() {
+                found.insert(leaf);
+            }
+        }
+        for row in rows.iter().filter(|row| row.is_provable()) {
+            let leaves = leaves_of(row.block);
+            let is_whole = leaves.clone().all(|leaf| !wrong.contains(&leaf) && !found.contains(&leaf));
+            let len = row.len.min(row.block.cells());
+            if is_whole && !row.proves(&apply::read_cells(body, order, row.block.start, len)) {
+                found.extend(leaves);
+            }
+        }
+        found
     }
 }
 
@@ -170,9 +215,11 @@ fn find_pixels(files: &Files, order: u8) -> Result<Result<Pixels, String>, Brick
     if header.flags & FLAG_COMPRESSED != 0 || header.trailer != Some(TRAILER_NONE) {
         return Ok(Err("the file is not a live brick".into()));
     }
-    match BodyMut::new(file, path, header.order) {
-        Ok(map) => Ok(Ok(Pixels::scan(map))),
-        Err(error @ BrickError::Truncated { .. }) => Ok(Err(error.to_string())),
+    match BodyMut::new(file, path, header.order).and_then(Pixels::scan) {
+        Ok(pixels) => Ok(Ok(pixels)),
+        Err(error @ (BrickError::Truncated { .. } | BrickError::PageLost { .. })) => {
+            Ok(Err(error.to_string()))
+        }
         Err(error) => Err(error),
     }
 }
