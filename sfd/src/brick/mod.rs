@@ -5,6 +5,8 @@
 //! catalog   SQLite: rows, leaf hashes, marks, history       map      memory maps; the only unsafe here
 //! live      a brick that is patched in place                sealed   a brick in one file
 //! reader    either of them, read by anyone                  verify   what is wrong with it
+//! moment    rows and hashes at once; leaves for others      snapshot a live one sealed while it is written
+//! diff      what is different between two
 //! ```
 //!
 //! The format is described in `docs/brick-format.md`, crash safety in `docs/decisions/0005-crash-safety.md`.
@@ -12,11 +14,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::artifact::SemanticsSource;
-use crate::artifact::{Meta, Semantics};
-use crate::fold::{self, Block, FoldOp, FoldPlan, Paint};
+use crate::artifact::{FileType, Meta, Semantics, SemanticsSource};
+use crate::fold::{self, Block, FirstFoldItem, FoldOp, FoldPlan, Paint};
 
 pub mod catalog;
+pub mod diff;
 mod disk;
 mod error;
 mod files;
@@ -25,16 +27,20 @@ mod index;
 pub mod live;
 #[expect(unsafe_code, reason = "the one place where files are mapped into memory")]
 mod map;
+pub mod moment;
 mod pixels;
 pub mod reader;
 pub mod sealed;
+pub mod snapshot;
 pub mod verify;
 
 pub use catalog::{Catalog, HistoryQuery};
 pub use error::{BrickError, ExtractError};
-pub use live::{CommitStats, LiveBrick, Recovery};
+pub use live::{CommitStats, Compacted, Compaction, LiveBrick, Recovery};
+pub use moment::{Leaf, Moment};
 pub use reader::{ArtifactEntry, Brick, Inspection};
 pub use sealed::{SealOptions, SealedWriter};
+pub use snapshot::{Hold, Snapshot, snapshot};
 pub use verify::{Finding, VerifyReport};
 
 /// Number of an artifact in one catalog. Never reused within a brick's life.
@@ -88,6 +94,18 @@ impl Row {
     /// The step that paints it without contents, as [`LiveBrick::create`] wants rows that nobody has read yet.
     pub fn blank(&self) -> FoldOp {
         FoldOp::Fill { block: self.block, bytes: bytes::Bytes::new(), paint: self.paint() }
+    }
+
+    /// What a first fold has to know of it. What nobody has read yet is as long as the file system says.
+    pub fn to_place(&self) -> FirstFoldItem<'_> {
+        let len = if self.was_never_read() { self.meta.size } else { self.len };
+        let is_dir = self.meta.file_type == FileType::Directory;
+        FirstFoldItem { id: self.id, parent: self.parent, name: &self.name, is_dir, len }
+    }
+
+    /// Whether its contents were never read, so that nothing is known of them.
+    pub fn was_never_read(&self) -> bool {
+        self.content_hash == [0; 32]
     }
 
     /// Whether `contents` are what this row says they are. Only the whole contents of an artifact that is exact and

@@ -20,7 +20,7 @@ use super::index::{Frame, Index, hex};
 use super::map::{Bands, FileMap};
 use super::{ArtifactId, BrickError, Catalog, ExtractError, Row, disk};
 use crate::artifact::{FileType, Semantics};
-use crate::fold::merkle::{Hash, LEAF_BYTES, LEAF_CELLS, Merkle, leaf_block};
+use crate::fold::merkle::{Hash, LEAF_BYTES, LEAF_CELLS, Merkle, leaf_block, leaf_count};
 use crate::fold::{Curve, Histogram, apply};
 
 /// How long a reader retries before it calls a disagreement damage: many times a commit (milliseconds) and longer
@@ -292,6 +292,10 @@ impl Brick {
     /// The pixels of a leaf in curve order, zero after the end of the curve.
     pub(super) fn leaf_in(&self, view: &View, leaf: u64) -> Result<Box<[u8; LEAF_BYTES]>, BrickError> {
         let mut pixels = Box::new([0; LEAF_BYTES]);
+        if leaf >= leaf_count(view.header.order) {
+            // Compaction has made the curve smaller since its number was heard of.
+            return Ok(pixels);
+        }
         let block = leaf_block(view.header.order, leaf);
         let out = &mut pixels[..block.cells() as usize * 4];
         match &self.source {

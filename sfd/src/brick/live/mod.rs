@@ -13,6 +13,7 @@
 //! of power the disk may hold any mixture of old and new pages on both sides, and the hashes tell that apart in the
 //! same way: a leaf is trusted because it has the hash that the catalog says, never because it was written first.
 
+mod compact;
 mod create;
 mod open;
 
@@ -25,6 +26,7 @@ use super::pixels::Pixels;
 use super::{BrickError, Commit, HistoryRow, Row};
 use crate::fold::{Block, FLAG_UNVERIFIED, K_CAP, LayoutError, ORDER_MAX, ORDER_MAX_EXACT, apply};
 
+pub use compact::{Compacted, Compaction};
 pub use open::Recovery;
 
 /// A live brick, held by this process alone.
@@ -88,10 +90,6 @@ impl LiveBrick {
     /// The R bytes of some cells.
     pub fn cells(&self, start: u64, len: u64) -> Vec<u8> {
         apply::read_cells(self.pixels.map.body(), self.order(), start, len)
-    }
-
-    pub(super) fn pixels(&self) -> &Pixels {
-        &self.pixels
     }
 
     /// All rows as of the last commit.
@@ -224,7 +222,7 @@ impl LiveBrick {
         pixels.map.renamed(&self.files.brick);
         self.pixels = pixels;
         self.files.sync_dir()?;
-        self.finish(&Changes { order: Some(order), ..Changes::default() })?;
+        self.finish(&Changes { size: Some((order, self.cap)), ..Changes::default() })?;
         Ok(true)
     }
 }
