@@ -9,8 +9,10 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::{Semaphore, broadcast};
+use tokio::sync::{Semaphore, broadcast, mpsc, oneshot};
 use tracing::{debug, warn};
+
+use super::worker::{HOLD_MAX, Order};
 
 use crate::collect::{Base, Change, Event, LossReason, Writer};
 
@@ -20,13 +22,20 @@ const REQUEST_MAX: u64 = 4096;
 const CONNECTIONS_MAX: usize = 32;
 
 /// What a client asks.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "op")]
 pub enum Request {
     /// One JSON document: the status.
     Status,
     /// One JSON line an event, until the client goes away.
     Events,
+    /// `{"held":true}` as soon as no brick is being written; none is until the client goes away, or for a moment at most.
+    Hold,
+    /// The brick of that name gets its canonical layout: `{"compacted":{...}}`.
+    Compact {
+        /// Name of the brick.
+        name: String,
+    },
 }
 
 /// Answers requests until dropped.
@@ -35,6 +44,8 @@ pub(super) struct Server {
     pub(super) status: Arc<dyn Fn() -> String + Send + Sync>,
     /// Raw events as JSON lines; slow readers lose some and are told how many.
     pub(super) events: broadcast::Sender<Arc<str>>,
+    /// What the worker is to do between two batches.
+    pub(super) errands: mpsc::Sender<Order>,
 }
 
 impl Server {
@@ -75,7 +86,8 @@ impl Server {
     async fn answer(&self, stream: UnixStream) -> std::io::Result<()> {
         let (read, mut write) = stream.into_split();
         let mut line = String::new();
-        BufReader::new(read.take(REQUEST_MAX)).read_line(&mut line).await?;
+        let mut reader = BufReader::new(read.take(REQUEST_MAX));
+        reader.read_line(&mut line).await?;
         match serde_json::from_str(&line) {
             Ok(Request::Status) => {
                 write.write_all((self.status)().as_bytes()).await?;
@@ -95,6 +107,29 @@ impl Server {
                         Err(broadcast::error::RecvError::Closed) => return Ok(()),
                     }
                 }
+            }
+            Ok(Request::Hold) => {
+                let (tell, granted) = oneshot::channel();
+                let (released, release) = std::sync::mpsc::channel();
+                if self.errands.send(Order::Hold { granted: tell, release }).await.is_ok()
+                    && granted.await.is_ok()
+                {
+                    write.write_all(b"{\"held\":true}\n").await?;
+                    // Until the client goes away; the worker does not wait longer either.
+                    let _ = tokio::time::timeout(HOLD_MAX, reader.read_line(&mut line)).await;
+                }
+                drop(released);
+                Ok(())
+            }
+            Ok(Request::Compact { name }) => {
+                let (reply, answer) = oneshot::channel();
+                let sent = self.errands.send(Order::Compact { name, reply }).await;
+                let answer = match (sent, answer.await) {
+                    (Ok(()), Ok(Ok(compaction))) => serde_json::json!({ "compacted": compaction }),
+                    (Ok(()), Ok(Err(why))) => serde_json::json!({ "error": why }),
+                    _ => serde_json::json!({ "error": "the daemon is ending" }),
+                };
+                write.write_all(format!("{answer}\n").as_bytes()).await
             }
             Err(error) => {
                 let answer = serde_json::json!({ "error": format!("request not understood: {error}") });

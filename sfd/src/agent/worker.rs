@@ -10,6 +10,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::oneshot;
 use tracing::{debug, error, info, warn};
 
 use super::mapped::Mapped;
@@ -18,6 +19,7 @@ use super::root::{Root, Work};
 use super::status::Shared;
 use super::{AgentError, RootKind};
 use crate::batch::{Batch, Dirty};
+use crate::brick::Compaction;
 use crate::collect::{InodeId, LossReason, NameHooks, Watch};
 
 /// Longest step of a scan that is wanted soon: the most that it can add to the latency of a change.
@@ -26,6 +28,10 @@ const SCAN_STEP: Duration = Duration::from_millis(10);
 const REOPEN_EVERY: Duration = Duration::from_secs(2);
 /// How often a loss of events is logged as a warning.
 const WARN_EVERY: Duration = Duration::from_secs(10);
+/// Longest time that nothing is written because somebody asked for it. With it, a rest after a batch (as long) and the
+/// work itself, a change is still on the brick within its second; copying what has changed during the copying of a whole
+/// brick takes some milliseconds.
+pub(super) const HOLD_MAX: Duration = Duration::from_millis(250);
 /// Longest wait for an order: housekeeping is due now and then.
 const NAP_MAX: Duration = Duration::from_secs(1);
 
@@ -38,6 +44,20 @@ pub(super) enum Order {
     Sample,
     /// Compare the roots of this kind with the disk.
     Scan(RootKind),
+    /// Write to no brick until `release` is dropped, or for [`HOLD_MAX`]: somebody copies one.
+    Hold {
+        /// Told when that begins.
+        granted: oneshot::Sender<()>,
+        /// Nothing is ever sent.
+        release: Receiver<()>,
+    },
+    /// Give a brick its canonical layout.
+    Compact {
+        /// Which.
+        name: String,
+        /// What came of it.
+        reply: oneshot::Sender<Result<Compaction, String>>,
+    },
     /// Flush, sync, end.
     Stop,
 }
@@ -146,6 +166,16 @@ impl Worker {
                     }
                     Ok(())
                 }),
+                Ok(Order::Hold { granted, release }) => {
+                    // Whoever has gone away meanwhile needs no hold.
+                    if granted.send(()).is_ok() {
+                        let _ = release.recv_timeout(HOLD_MAX);
+                    }
+                }
+                Ok(Order::Compact { name, reply }) => {
+                    // Nobody may be waiting any more; it is done all the same.
+                    let _ = reply.send(self.compact(&name));
+                }
                 Err(false) => {}
             }
             if !idle {
@@ -218,6 +248,22 @@ impl Worker {
             let artifacts = artifacts.map(|id| (id, Dirty::default())).collect();
             root.apply(Work { artifacts, paths: Vec::new() }, watch)
         });
+    }
+
+    /// Compacts the brick of that name.
+    fn compact(&mut self, name: &str) -> Result<Compaction, String> {
+        let mut result = None;
+        let mut names = Vec::new();
+        self.each(|root, watch| {
+            names.push(root.name.clone());
+            if root.name != name {
+                return Ok(());
+            }
+            let compacted = root.compact(watch);
+            result = Some(compacted.as_ref().copied().map_err(ToString::to_string));
+            compacted.map(drop)
+        });
+        result.unwrap_or_else(|| Err(format!("no brick {name} is open; open are: {}", names.join(", "))))
     }
 
     /// Does something with every open root; one that fails is closed and opened again later.

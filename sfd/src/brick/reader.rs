@@ -197,7 +197,7 @@ impl Brick {
             side: header.side(),
             original_size: header.original_size,
             entropy: header.entropy,
-            hash: hex(&header.hash),
+            hash: header.hash_hex(),
             flags: header.flags,
             artifacts: self.artifacts()?,
         })

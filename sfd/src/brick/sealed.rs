@@ -11,10 +11,10 @@ use bytes::Bytes;
 use tempfile::NamedTempFile;
 
 use super::error::IoContext;
+use super::files::{self, Files};
 use super::format::{FLAG_COMPRESSED, FLAG_METADATA, HEADER_LEN, Header, TRAILER_VERSION};
 use super::index::{Frame, Index};
 use super::pixels::Pixels;
-use super::files::{self, Files};
 use super::{BrickError, Leaf, Row};
 use crate::fold::merkle::{Hash, LEAF_BYTES, empty_hash, leaf_block, leaf_count};
 use crate::fold::{FoldOp, FoldPlan, Layout, Merkle, apply};
@@ -138,7 +138,10 @@ impl SealedWriter {
         // From the pixels themselves, whatever was believed of them before.
         self.pixels.rescan();
         if root.is_some_and(|root| root != self.pixels.merkle.root()) {
-            return Err(BrickError::invalid(&self.out, "its pixels do not have the hash that they should have"));
+            return Err(BrickError::invalid(
+                &self.out,
+                "its pixels do not have the hash that they should have",
+            ));
         }
         let mut header =
             Header { flags: FLAG_METADATA, trailer: Some(TRAILER_VERSION), ..self.pixels.header(used_end) };

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use super::format::Header;
 use super::reader::{Brick, PATIENCE};
 use super::{BrickError, Catalog, Row, SealOptions, SealedWriter};
-use crate::fold::merkle::Hash;
+use crate::fold::merkle::{Hash, LEAF_CELLS};
 
 /// Pause before a round without a hold: long enough for a commit to end.
 const PAUSE: Duration = Duration::from_millis(10);
@@ -77,10 +77,11 @@ pub fn snapshot(
         }
         std::thread::sleep(PAUSE);
     }
-    let leaf = copy.stale.unwrap_or_default();
+    let start = copy.stale.unwrap_or_default() * LEAF_CELLS;
     let detail = format!(
-        "the pixels of leaf {leaf} never had the hash in the catalog: it is damaged (sfd verify says more; the daemon heals \
-         it when it starts), or it changes faster than it can be copied"
+        "cells {start}..{} do not come to the hash that they should have: they are damaged (sfd verify says more, the \
+         daemon heals them when it starts), or change faster than they can be copied",
+        start + LEAF_CELLS
     );
     Err(BrickError::invalid(live, detail))
 }

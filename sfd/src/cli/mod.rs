@@ -2,16 +2,20 @@
 
 #![forbid(unsafe_code)]
 
+mod compact;
 mod config;
+mod diff;
 mod doctor;
 mod error;
 mod events;
 mod extract;
 mod fold;
 mod inspect;
+mod live;
 mod log;
 mod out;
 mod run;
+mod snapshot;
 mod status;
 mod verify;
 mod who;
@@ -91,6 +95,12 @@ enum Command {
     Extract(extract::ExtractArgs),
     /// Check a brick: header, Merkle tree, index, layout
     Verify(verify::VerifyArgs),
+    /// Show which artifacts are different in two bricks
+    Diff(diff::DiffArgs),
+    /// Seal a live brick, as it is at one moment, without stopping the daemon
+    Snapshot(snapshot::SnapshotArgs),
+    /// Lay a live brick out anew, as a first fold would
+    Compact(compact::CompactArgs),
     /// Show what the daemon is doing
     Status(status::StatusArgs),
     /// Show what changed, when, and by whom
@@ -123,6 +133,9 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Inspect(args) => inspect::run(&args, out),
         Command::Extract(args) => extract::run(&args, out),
         Command::Verify(args) => verify::run(&args, out),
+        Command::Diff(args) => diff::run(&args, out),
+        Command::Snapshot(args) => snapshot::run(&args, out),
+        Command::Compact(args) => compact::run(&args, out),
         Command::Status(args) => status::run(&args, out),
         Command::Log(args) => log::run(&args, out),
         Command::Events(args) => events::run(&args, out),

@@ -86,7 +86,7 @@ pub(super) fn run(args: &StatusArgs, out: Out) -> Result<Exit, CliError> {
 /// What can be said without a daemon: each brick, as it was left.
 fn bricks_of(state: &Path) -> Result<Vec<Value>, CliError> {
     let mut found = Vec::new();
-    for (path, catalog) in super::log::catalogs(state)? {
+    for (path, catalog) in super::live::catalogs(state)? {
         let rows = catalog.rows()?;
         let unverified = rows.iter().filter(|row| row.unverified.is_some()).count();
         let root = String::from_utf8_lossy(&catalog.meta()?.root_path).into_owned();

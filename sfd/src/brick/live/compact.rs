@@ -13,9 +13,7 @@ use crate::brick::format::Header;
 use crate::brick::pixels::Pixels;
 use crate::brick::{ArtifactId, BrickError, Catalog, Row};
 use crate::fold::merkle::{Hash, empty_hash};
-use crate::fold::{
-    Block, FirstFoldItem, FoldOp, FoldPlan, K_CAP, Layout, apply, first_fold,
-};
+use crate::fold::{Block, FirstFoldItem, FoldOp, FoldPlan, K_CAP, Layout, apply, first_fold};
 
 /// Why an artifact is unverified whose cells cannot be had from the ones it had before.
 const OF_ANOTHER_SIZE: &str = "compaction gave it a block of another size; it must be read again";

@@ -1,0 +1,88 @@
+//! `sfd snapshot`.
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::out::{human_bytes, human_count};
+use super::{CliError, Exit, Out, State, live};
+use crate::agent::Request;
+use crate::brick::{self, Hold, SealOptions};
+
+/// A daemon that does not stop writing within this time (it finds the files of a large tree, say, and writes nothing
+/// meanwhile either) is not waited for.
+const GRANT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Seals a live brick, as it is at one moment, without stopping the daemon.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "The daemon goes on; its writes wait for some milliseconds. Without one, the brick is sealed as it was left.\n\n\
+    Examples:\n  sudo sfd snapshot etc\n  sudo sfd snapshot etc -o monday.brick --compress\n  sudo sfd diff monday.brick /var/lib/sfd/bricks/etc.brick"
+)]
+pub(super) struct SnapshotArgs {
+    /// Name of the brick, as the files in the state directory are called: etc. May be left out if there is only one
+    name: Option<String>,
+    /// The brick to write [default: NAME-DATE-TIME.brick in the current directory]
+    #[arg(long, short, value_name = "FILE.brick")]
+    output: Option<PathBuf>,
+    /// Compress the body (small and randomly readable, but public V2BR readers cannot read it)
+    #[arg(long)]
+    compress: bool,
+    #[command(flatten)]
+    state: State,
+}
+
+pub(super) fn run(args: &SnapshotArgs, out: Out) -> Result<Exit, CliError> {
+    let state = args.state.path()?;
+    let live = live::find(&state, args.name.as_deref())?;
+    let output = match &args.output {
+        Some(output) => output.clone(),
+        None => {
+            let now = jiff::Zoned::now().strftime("%Y%m%d-%H%M%S");
+            PathBuf::from(format!("{}-{now}.brick", live.name))
+        }
+    };
+    let options = SealOptions { compress: args.compress };
+    let done = brick::snapshot(&live.brick, &output, options, &mut || hold(&state))?;
+    let header = done.header;
+    if out.json {
+        out.json_line(&json!({
+            "brick": output.to_string_lossy(),
+            "name": live.name,
+            "artifacts": done.artifacts,
+            "unverified": done.unverified,
+            "order": header.order,
+            "original_size": header.original_size,
+            "compressed_size": header.compressed_size,
+            "hash": header.hash_hex(),
+            "leaves_copied": done.leaves,
+            "rounds": done.rounds,
+            "held_ms": done.held.as_secs_f64() * 1e3,
+        }))?;
+    } else if !out.quiet {
+        let side = 1_u64 << header.order;
+        out.line(format!(
+            "{}: {} artifacts ({} unverified), {} in use, {side}x{side} pixels; writes waited {:.1} ms",
+            output.display(),
+            human_count(done.artifacts),
+            human_count(done.unverified),
+            human_bytes(header.original_size),
+            done.held.as_secs_f64() * 1e3,
+        ))?;
+    }
+    Ok(Exit::Done)
+}
+
+/// Asks the daemon to write nothing for a moment. The hold ends with the connection.
+fn hold(state: &Path) -> Option<Hold> {
+    let stream = super::status::connect(state, Request::Hold).ok()??;
+    stream.set_read_timeout(Some(GRANT_TIMEOUT)).ok()?;
+    let mut line = String::new();
+    BufReader::new(&stream).read_line(&mut line).ok()?;
+    let answer: Value = serde_json::from_str(&line).ok()?;
+    let hold: Hold = Box::new(stream);
+    (answer["held"] == true).then_some(hold)
+}
