@@ -1,7 +1,9 @@
 //! What is different between two bricks, artifact by artifact.
 //!
-//! Artifacts are the same if they have the same path, below the root if both bricks have one root each; what is left is
-//! the same if it has the same inode (in two bricks of one directory) or the same name and contents: it has *moved*.
+//! Artifacts are the same if they have the same path, below the root if both bricks have one root each. What is left has
+//! *moved* if it has the same name and contents as something that is left of the other brick, or, in two bricks of one
+//! directory, the same inode and either the same name, contents or time: file systems give the inode of a file that was
+//! removed to the next one that is made, so that the inode alone says little (except of a directory).
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -60,6 +62,8 @@ pub struct Pair<'a> {
     pub b: Found<'a>,
     /// What is different, apart from its path.
     pub changes: Changes,
+    /// It has the same name in the same directory, and has moved only because that has.
+    pub carried: bool,
 }
 
 /// What is different between two bricks. All lists are in the order of paths.
@@ -106,7 +110,7 @@ pub fn diff<'a>(a: &'a Moment, b: &'a Moment) -> Diff<'a> {
         if same && let (Some(a), Some(b)) = (old.remove(&path), new.remove(&path)) {
             let changes = changes(a.row, b.row, touched.as_ref());
             if changes.any() {
-                diff.changed.push(Pair { a, b, changes });
+                diff.changed.push(Pair { a, b, changes, carried: false });
             }
         }
     }
@@ -115,11 +119,19 @@ pub fn diff<'a>(a: &'a Moment, b: &'a Moment) -> Diff<'a> {
         _ => false,
     };
     if one_directory {
-        take_moved(&mut old, &mut new, inode, &mut diff.moved, touched.as_ref());
+        let mut take = |what: &dyn Fn(&'a Row) -> Option<Vec<u8>>| {
+            let identity = |row: &'a Row| Some((inode(row), what(row)?));
+            take_moved(&mut old, &mut new, identity, &mut diff.moved, touched.as_ref());
+        };
+        take(&|row| (row.meta.file_type == FileType::Directory).then(Vec::new));
+        take(&|row| Some(row.content_hash.to_vec()).filter(|_| !row.was_never_read()));
+        take(&|row| Some(row.name.clone()));
+        take(&|row| Some(row.meta.mtime_ns.to_le_bytes().to_vec()));
     }
-    let identity = |row: &'a Row| (row.name.as_slice(), row.content_hash, row.len, row.redacted);
+    let identity = |row: &'a Row| (!row.was_never_read()).then(|| (row.name.as_slice(), row.content_hash));
     take_moved(&mut old, &mut new, identity, &mut diff.moved, touched.as_ref());
     diff.moved.sort_by(|x, y| x.b.path.cmp(&y.b.path));
+    mark_carried(&mut diff.moved);
     diff.removed = old.into_values().collect();
     diff.added = new.into_values().collect();
     diff.pixels = pixels;
@@ -131,28 +143,40 @@ fn inode(row: &Row) -> (u32, u64) {
     (row.sb_dev, row.meta.ino)
 }
 
-/// Pairs what has the same identity and is of the same sort, each artifact once, in the order of paths.
+/// Marks what has moved only with its directory.
+fn mark_carried(moved: &mut [Pair<'_>]) {
+    let pairs: HashSet<_> = moved.iter().map(|pair| (pair.a.row.id, pair.b.row.id)).collect();
+    for pair in moved {
+        let (a, b) = (pair.a.row, pair.b.row);
+        let directory = a.parent.zip(b.parent);
+        pair.carried = a.name == b.name && directory.is_some_and(|directory| pairs.contains(&directory));
+    }
+}
+
+/// Pairs what has the same identity, if it has one, and is of the same sort, each artifact once, in the order of paths.
 fn take_moved<'a, K: std::hash::Hash + Eq>(
     old: &mut BTreeMap<Vec<u8>, Found<'a>>,
     new: &mut BTreeMap<Vec<u8>, Found<'a>>,
-    identity: impl Fn(&'a Row) -> K,
+    identity: impl Fn(&'a Row) -> Option<K>,
     moved: &mut Vec<Pair<'a>>,
     touched: Option<&Touched>,
 ) {
-    let key = |found: &Found<'a>| (found.row.meta.file_type, identity(found.row));
+    let key = |found: &Found<'a>| Some((found.row.meta.file_type, identity(found.row)?));
     // A stack each: the last path first, so that the first is on top.
     let mut places: HashMap<_, Vec<Vec<u8>>> = HashMap::new();
-    for (path, found) in old.iter().rev().filter(|(_, found)| !found.row.was_never_read()) {
-        places.entry(key(found)).or_default().push(path.clone());
+    for (path, found) in old.iter().rev() {
+        if let Some(key) = key(found) {
+            places.entry(key).or_default().push(path.clone());
+        }
     }
     let all: Vec<Vec<u8>> = new.keys().cloned().collect();
     for path in all {
-        let from = new.get(&path).and_then(|found| places.get_mut(&key(found))?.pop());
+        let from = new.get(&path).and_then(|found| places.get_mut(&key(found)?)?.pop());
         if let Some(a) = from.and_then(|from| old.remove(&from))
             && let Some(b) = new.remove(&path)
         {
             let changes = changes(a.row, b.row, touched);
-            moved.push(Pair { a, b, changes });
+            moved.push(Pair { a, b, changes, carried: false });
         }
     }
 }

@@ -57,7 +57,7 @@ fn print(found: &Diff<'_>, out: &mut dyn std::io::Write) -> std::io::Result<()> 
     for each in &found.added {
         writeln!(out, "+ {}", text(&each.path))?;
     }
-    for pair in &found.moved {
+    for pair in found.moved.iter().filter(|pair| !pair.carried || pair.changes.any()) {
         let what = if pair.changes.any() { format!(": {}", detail(pair)) } else { String::new() };
         writeln!(out, "> {} -> {}{what}", text(&pair.a.path), text(&pair.b.path))?;
     }
@@ -94,7 +94,12 @@ fn summary(found: &Diff<'_>, b: &Moment) -> String {
     let what = if found.is_empty() {
         format!("the same {} artifacts", human_count(b.rows.len() as u64))
     } else {
-        format!("{added} added, {removed} removed, {changed} changed, {moved} moved")
+        let carried = found.moved.iter().filter(|pair| pair.carried).count();
+        let with = match carried {
+            0 => String::new(),
+            _ => format!(" ({} of them with their directory)", human_count(carried as u64)),
+        };
+        format!("{added} added, {removed} removed, {changed} changed, {moved} moved{with}")
     };
     match &found.pixels {
         Some(pixels) => format!(
@@ -121,6 +126,7 @@ fn document(a: (&Path, &Moment), b: (&Path, &Moment), found: &Diff<'_>) -> Value
         if let Some(fields) = value.as_object_mut() {
             if pair.a.path != pair.b.path {
                 path_fields(fields, "from", &pair.a.path);
+                fields.insert("with_directory".into(), pair.carried.into());
             }
             fields.insert("changes".into(), pair.changes.names().collect());
             fields.insert("detail".into(), if pair.changes.any() { detail(pair).into() } else { "".into() });

@@ -28,6 +28,7 @@ mod quiet;
 mod rungs;
 mod safety;
 mod service;
+mod snapshot;
 mod who;
 
 /// A watched tree on a real file system, beside its state directory.
