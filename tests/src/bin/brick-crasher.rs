@@ -33,6 +33,10 @@ fn main() -> Result<()> {
                 row.unverified.get_or_insert_with(|| "a test says so".into());
             }
         }
+        if random.below(60) == 0 {
+            let rows = brick.compact()?.rows;
+            state = State::new(&brick, rows)?;
+        }
         for _ in 0..=random.below(6) {
             let id = 1 + random.below(40) as u32;
             if batch.upserts.iter().any(|row| row.id.0 == id) || batch.deletes.contains(&ArtifactId(id)) {
@@ -85,7 +89,7 @@ impl State {
         // Small ones mostly; above 2^14 bytes they are digests.
         let len = 1 << random.below(15);
         let bytes = contents(id, self.version, random.below(len) as usize + random.below(3000) as usize);
-        let k = k_for_len(bytes.len() as u64, CAP);
+        let k = k_for_len(bytes.len() as u64, self.layout.cap());
         let block = loop {
             let block = match &old {
                 Some(old) => match self.layout.resize_needed(old.block.k, bytes.len() as u64) {
