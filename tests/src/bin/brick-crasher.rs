@@ -33,7 +33,7 @@ fn main() -> Result<()> {
                 row.unverified.get_or_insert_with(|| "a test says so".into());
             }
         }
-        if random.below(60) == 0 {
+        if random.below(12) == 0 {
             let rows = brick.compact()?.rows;
             state = State::new(&brick, rows)?;
         }
