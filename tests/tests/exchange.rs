@@ -4,13 +4,13 @@
 use std::collections::BTreeMap;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc;
 
 use sfd::brick::diff::diff;
 use sfd::brick::{
-    ArtifactId, Brick, Commit, HistoryQuery, HistoryRow, Hold, Leaf, LiveBrick, Moment, Recovery, Row,
-    SealOptions, SealedWriter, Verb, snapshot,
+    ArtifactId, Brick, Commit, HistoryQuery, HistoryRow, Keeping, Kept, Leaf, LiveBrick, Moment, Recovery,
+    Row, SealOptions, SealedWriter, Verb, snapshot,
 };
 use sfd::fold::layout::Resize;
 use sfd::fold::{Block, FoldOp, FoldPlan, K_CAP, Layout, first_fold, k_for_len};
@@ -22,47 +22,51 @@ fn moment(path: &Path) -> Moment {
     Brick::open(path).unwrap().moment().unwrap().unwrap()
 }
 
-/// What the writer and those who ask it to hold its commits share.
-#[derive(Default)]
-struct Gate {
-    wanted: AtomicBool,
-    waiting: AtomicBool,
-    stop: AtomicBool,
-    commits: AtomicU64,
+/// Somebody who wants to copy the brick: told when what is written over is kept, and tells when it may go on.
+type Request = (mpsc::Sender<Kept>, mpsc::Receiver<()>);
+
+/// What asks the writer, as the daemon's control socket does.
+struct Asked {
+    _kept: Kept,
+    go_on: Option<mpsc::Sender<()>>,
 }
 
-/// Ends the hold when it is dropped.
-struct Held(Arc<Gate>);
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        self.0.wanted.store(false, Ordering::SeqCst);
+impl Keeping for Asked {
+    fn go_on(&mut self) {
+        self.go_on = None;
     }
 }
 
-/// Commits without a pause: each writes its number into two artifacts that are megabytes apart.
-fn write_without_end(mut brick: LiveBrick, gate: &Gate, pair: &[Row; 2]) {
-    while !gate.stop.load(Ordering::SeqCst) {
-        while gate.wanted.load(Ordering::SeqCst) && !gate.stop.load(Ordering::SeqCst) {
-            gate.waiting.store(true, Ordering::SeqCst);
-            std::thread::yield_now();
+/// Commits without a pause until nobody can ask any more: each writes its number into many artifacts all over the brick.
+fn write_without_end(
+    mut brick: LiveBrick,
+    many: &[Row],
+    requests: &mpsc::Receiver<Request>,
+    count: &AtomicU64,
+) {
+    for number in 1.. {
+        match requests.try_recv() {
+            Ok((granted, release)) => {
+                granted.send(brick.keep().unwrap()).unwrap();
+                let _ = release.recv();
+            }
+            Err(mpsc::TryRecvError::Empty) => {}
+            Err(mpsc::TryRecvError::Disconnected) => return,
         }
-        gate.waiting.store(false, Ordering::SeqCst);
-        let number = gate.commits.fetch_add(1, Ordering::SeqCst);
         let mut commit = Commit::default();
-        for row in pair {
-            let bytes = contents(7, number as i64, 5000);
-            let row = file(
-                row.id.0,
-                &String::from_utf8(row.name.clone()).unwrap(),
-                &bytes,
-                row.block,
-                number as i64,
-            );
+        for row in many {
+            let bytes = contents(7, number, 5000);
+            let row = file(row.id.0, &format!("f{}", row.id.0), &bytes, row.block, number);
             commit.plan.ops.push(fill(&row, &bytes));
             commit.upserts.push(row);
         }
+        match number {
+            150 => commit.grow_to = Some(brick.order() + 2),
+            300 => drop(brick.set_unverified_all("a test says so").unwrap()),
+            _ => {}
+        }
         brick.commit(&commit).unwrap();
+        count.store(number as u64, Ordering::SeqCst);
     }
 }
 
@@ -71,47 +75,64 @@ fn a_snapshot_of_a_brick_that_never_rests_is_of_one_commit() {
     let fixture = Fixture::new();
     let mut brick = fixture.complete();
     brick.commit(&Commit { grow_to: Some(ORDER + 2), ..Commit::default() }).unwrap();
-    let pair = [(50, 1 << 17), (51, 1 << 19)]
-        .map(|(id, start)| file(id, &format!("f{id}"), b"", Block { start, k: 13 }, 0));
-    let gate = Arc::new(Gate::default());
+    // Leaves all over the second half of the curve change in every commit.
+    let many: Vec<Row> = (64..128_u32)
+        .step_by(3)
+        .map(|n| file(n, "", b"", Block { start: u64::from(n) << 13, k: 13 }, 0))
+        .collect();
+    let (ask, requests) = mpsc::channel::<Request>();
+    let count = AtomicU64::new(0);
     std::thread::scope(|scope| {
-        scope.spawn(|| write_without_end(brick, &gate, &pair));
-        let mut hold = || -> Option<Hold> {
-            gate.wanted.store(true, Ordering::SeqCst);
-            let held: Hold = Box::new(Held(Arc::clone(&gate)));
-            while !gate.waiting.load(Ordering::SeqCst) {
-                std::thread::yield_now();
-            }
-            Some(held)
-        };
-        let mut numbers = Vec::new();
-        sfd_tests::wait_for("the first commit", std::time::Duration::from_secs(10), || {
-            anyhow::ensure!(gate.commits.load(Ordering::SeqCst) > 2, "not yet");
-            Ok(())
+        scope.spawn(|| {
+            let requests = requests;
+            write_without_end(brick, &many, &requests, &count);
         });
-        for n in 0..40 {
+        let ask = ask;
+        let mut keep = || -> Option<Box<dyn Keeping>> {
+            let (granted, wait) = mpsc::channel();
+            let (go_on, release) = mpsc::channel();
+            ask.send((granted, release)).unwrap();
+            Some(Box::new(Asked { _kept: wait.recv().unwrap(), go_on: Some(go_on) }))
+        };
+        let commits = |n: u64| {
+            let from = count.load(Ordering::SeqCst);
+            sfd_tests::wait_for("commits", std::time::Duration::from_secs(30), || {
+                anyhow::ensure!(count.load(Ordering::SeqCst) >= from + n, "not yet");
+                Ok(())
+            });
+        };
+        commits(1);
+        let (mut numbers, mut kept) = (Vec::new(), 0);
+        for n in 0..16 {
             let out = fixture.dir().join("snapshot.brick");
             let done =
-                snapshot(&fixture.path(), &out, SealOptions { compress: n % 2 == 0 }, &mut hold).unwrap();
+                snapshot(&fixture.path(), &out, SealOptions { compress: n % 2 == 0 }, &mut keep).unwrap();
+            // However fast it changes, the first try is the last one.
+            assert_eq!((done.tries, done.artifacts), (1, 11 + 22));
+            kept += done.kept;
             assert_verifies(&out);
             let sealed = Brick::open(&out).unwrap();
-            let [a, b] = [b"/t/f50", b"/t/f51"].map(|path| sealed.extract(path).unwrap());
-            assert!(a == b, "of two commits");
-            assert_eq!(done.artifacts, 13);
-            let number = sealed.rows().unwrap().iter().find(|row| row.id.0 == 50).unwrap().meta.mtime_ns;
-            assert_eq!(a, contents(7, number, 5000));
+            let rows = sealed.rows().unwrap();
+            let number = rows.iter().find(|row| row.id.0 == 64).unwrap().meta.mtime_ns;
+            let expected = contents(7, number, 5000);
+            for row in &many {
+                assert!(sealed.cells(row.block.start, 5000).unwrap() == expected, "of two commits");
+            }
             numbers.push(number);
+            commits(25);
         }
-        // Without a hold it may not come to an end; but never to a wrong one.
+        assert!(numbers.windows(2).all(|two| two[0] < two[1]), "{numbers:?}");
+        assert!(kept > 0, "nothing changed while it was copied");
+        assert!(count.load(Ordering::SeqCst) > 300, "neither growth nor a loss was among it");
+        // With nobody who keeps anything it does not come to an end; but never to a wrong one either.
         let out = fixture.dir().join("unheld.brick");
         if snapshot(&fixture.path(), &out, PLAIN, &mut || None).is_ok() {
             assert_verifies(&out);
         } else {
             assert!(!out.exists());
         }
-        gate.stop.store(true, Ordering::SeqCst);
-        assert!(numbers.is_sorted() && numbers[0] < numbers[39], "the writer stood still: {numbers:?}");
     });
+    assert!(!fixture.dir().join("t.brick.kept").exists());
 }
 
 #[test]

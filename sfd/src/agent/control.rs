@@ -12,7 +12,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, broadcast, mpsc, oneshot};
 use tracing::{debug, warn};
 
-use super::worker::{HOLD_MAX, Order};
+use super::worker::Order;
 
 use crate::collect::{Base, Change, Event, LossReason, Writer};
 
@@ -20,6 +20,9 @@ use crate::collect::{Base, Change, Event, LossReason, Writer};
 const REQUEST_MAX: u64 = 4096;
 /// Most connections at a time; further ones wait to be accepted.
 const CONNECTIONS_MAX: usize = 32;
+
+/// What a client hears whose order came too late.
+const ENDING: &str = "the daemon is ending";
 
 /// What a client asks.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -29,8 +32,12 @@ pub enum Request {
     Status,
     /// One JSON line an event, until the client goes away.
     Events,
-    /// `{"held":true}` as soon as no brick is being written; none is until the client goes away, or for a moment at most.
-    Hold,
+    /// `{"held":true}` when the brick of that name is between two commits. There is none until the client sends a line, or
+    /// for a moment at most; then what is written over is kept in a file beside it until the client goes away.
+    Keep {
+        /// Name of the brick.
+        name: String,
+    },
     /// The brick of that name gets its canonical layout: `{"compacted":{...}}`.
     Compact {
         /// Name of the brick.
@@ -108,17 +115,24 @@ impl Server {
                     }
                 }
             }
-            Ok(Request::Hold) => {
+            Ok(Request::Keep { name }) => {
                 let (tell, granted) = oneshot::channel();
                 let (released, release) = std::sync::mpsc::channel();
-                if self.errands.send(Order::Hold { granted: tell, release }).await.is_ok()
-                    && granted.await.is_ok()
-                {
-                    write.write_all(b"{\"held\":true}\n").await?;
-                    // Until the client goes away; the worker does not wait longer either.
-                    let _ = tokio::time::timeout(HOLD_MAX, reader.read_line(&mut line)).await;
+                let sent = self.errands.send(Order::Keep { name, granted: tell, release }).await;
+                let (answer, kept) = match (sent, granted.await) {
+                    (Ok(()), Ok(Ok(kept))) => (serde_json::json!({ "held": true }), Some(kept)),
+                    (Ok(()), Ok(Err(why))) => (serde_json::json!({ "error": why }), None),
+                    _ => (serde_json::json!({ "error": ENDING }), None),
+                };
+                write.write_all(format!("{answer}\n").as_bytes()).await?;
+                if kept.is_some() {
+                    line.clear();
+                    reader.read_line(&mut line).await?;
+                    drop(released);
+                    // Nothing more comes but the end.
+                    line.clear();
+                    reader.read_line(&mut line).await?;
                 }
-                drop(released);
                 Ok(())
             }
             Ok(Request::Compact { name }) => {
@@ -127,7 +141,7 @@ impl Server {
                 let answer = match (sent, answer.await) {
                     (Ok(()), Ok(Ok(compaction))) => serde_json::json!({ "compacted": compaction }),
                     (Ok(()), Ok(Err(why))) => serde_json::json!({ "error": why }),
-                    _ => serde_json::json!({ "error": "the daemon is ending" }),
+                    _ => serde_json::json!({ "error": ENDING }),
                 };
                 write.write_all(format!("{answer}\n").as_bytes()).await
             }

@@ -19,7 +19,7 @@ use super::root::{Root, Work};
 use super::status::Shared;
 use super::{AgentError, RootKind};
 use crate::batch::{Batch, Dirty};
-use crate::brick::Compaction;
+use crate::brick::{Compaction, Kept};
 use crate::collect::{InodeId, LossReason, NameHooks, Watch};
 
 /// Longest step of a scan that is wanted soon: the most that it can add to the latency of a change.
@@ -28,9 +28,8 @@ const SCAN_STEP: Duration = Duration::from_millis(10);
 const REOPEN_EVERY: Duration = Duration::from_secs(2);
 /// How often a loss of events is logged as a warning.
 const WARN_EVERY: Duration = Duration::from_secs(10);
-/// Longest time that nothing is written because somebody asked for it. With it, a rest after a batch (as long) and the
-/// work itself, a change is still on the brick within its second; copying what has changed during the copying of a whole
-/// brick takes some milliseconds.
+/// Longest time that nothing is written because somebody begins to copy a brick. With it, a rest after a batch (as long) and
+/// the work itself, a change is still on the brick within its second; opening brick and catalog takes some milliseconds.
 pub(super) const HOLD_MAX: Duration = Duration::from_millis(250);
 /// Longest wait for an order: housekeeping is due now and then.
 const NAP_MAX: Duration = Duration::from_secs(1);
@@ -44,10 +43,13 @@ pub(super) enum Order {
     Sample,
     /// Compare the roots of this kind with the disk.
     Scan(RootKind),
-    /// Write to no brick until `release` is dropped, or for [`HOLD_MAX`]: somebody copies one.
-    Hold {
+    /// Somebody copies a brick: keep what is written over, and write nothing until `release` is dropped, or for
+    /// [`HOLD_MAX`].
+    Keep {
+        /// Which brick.
+        name: String,
         /// Told when that begins.
-        granted: oneshot::Sender<()>,
+        granted: oneshot::Sender<Result<Kept, String>>,
         /// Nothing is ever sent.
         release: Receiver<()>,
     },
@@ -166,15 +168,18 @@ impl Worker {
                     }
                     Ok(())
                 }),
-                Ok(Order::Hold { granted, release }) => {
-                    // Whoever has gone away meanwhile needs no hold.
-                    if granted.send(()).is_ok() {
+                Ok(Order::Keep { name, granted, release }) => {
+                    let kept =
+                        self.root_called(&name, |root, _| root.brick.keep().map_err(AgentError::Brick));
+                    let is_kept = kept.is_ok();
+                    // Whoever has gone away meanwhile needs nothing.
+                    if granted.send(kept).is_ok() && is_kept {
                         let _ = release.recv_timeout(HOLD_MAX);
                     }
                 }
                 Ok(Order::Compact { name, reply }) => {
                     // Nobody may be waiting any more; it is done all the same.
-                    let _ = reply.send(self.compact(&name));
+                    let _ = reply.send(self.root_called(&name, Root::compact));
                 }
                 Err(false) => {}
             }
@@ -250,8 +255,12 @@ impl Worker {
         });
     }
 
-    /// Compacts the brick of that name.
-    fn compact(&mut self, name: &str) -> Result<Compaction, String> {
+    /// Does something with the root whose brick has that name; one that fails is closed and opened again later.
+    fn root_called<T>(
+        &mut self,
+        name: &str,
+        mut what: impl FnMut(&mut Root, &mut dyn Watch) -> Result<T, AgentError>,
+    ) -> Result<T, String> {
         let mut result = None;
         let mut names = Vec::new();
         self.each(|root, watch| {
@@ -259,9 +268,14 @@ impl Worker {
             if root.name != name {
                 return Ok(());
             }
-            let compacted = root.compact(watch);
-            result = Some(compacted.as_ref().copied().map_err(ToString::to_string));
-            compacted.map(drop)
+            match what(root, watch) {
+                Ok(done) => result = Some(Ok(done)),
+                Err(error) => {
+                    result = Some(Err(error.to_string()));
+                    return Err(error);
+                }
+            }
+            Ok(())
         });
         result.unwrap_or_else(|| Err(format!("no brick {name} is open; open are: {}", names.join(", "))))
     }

@@ -58,6 +58,11 @@ impl Files {
         with_suffix(&self.catalog, ".new")
     }
 
+    /// What leaves held before they were written over, while somebody copies the brick.
+    pub(crate) fn kept(&self) -> PathBuf {
+        kept_of(&self.brick)
+    }
+
     /// Takes the brick for this process, until the returned file is dropped.
     ///
     /// # Errors
@@ -77,9 +82,10 @@ impl Files {
         }
     }
 
-    /// Removes what a killed `create` or growth left. Only the holder of the lock may.
+    /// Removes what a killed `create`, growth or snapshot left. Only the holder of the lock may.
     pub(crate) fn remove_leftovers(&self) -> Result<(), BrickError> {
         remove(&self.new_brick())?;
+        remove(&self.kept())?;
         remove_database(&self.new_catalog())
     }
 
@@ -87,6 +93,11 @@ impl Files {
     pub(crate) fn sync_dir(&self) -> Result<(), BrickError> {
         sync_dir(&self.dir)
     }
+}
+
+/// Where the writer of a brick keeps what somebody who copies it needs.
+pub(crate) fn kept_of(brick: &Path) -> PathBuf {
+    with_suffix(brick, ".kept")
 }
 
 pub(crate) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {

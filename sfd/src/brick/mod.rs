@@ -36,11 +36,11 @@ pub mod verify;
 
 pub use catalog::{Catalog, HistoryQuery};
 pub use error::{BrickError, ExtractError};
-pub use live::{CommitStats, Compacted, Compaction, LiveBrick, Recovery};
+pub use live::{CommitStats, Compacted, Compaction, Kept, LiveBrick, Recovery};
 pub use moment::{Leaf, Moment};
 pub use reader::{ArtifactEntry, Brick, Inspection};
 pub use sealed::{SealOptions, SealedWriter};
-pub use snapshot::{Hold, Snapshot, snapshot};
+pub use snapshot::{Keeping, Snapshot, snapshot};
 pub use verify::{Finding, VerifyReport};
 
 /// Number of an artifact in one catalog. Never reused within a brick's life.

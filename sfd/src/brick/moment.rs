@@ -8,7 +8,7 @@
 
 use std::convert::Infallible;
 
-use super::reader::{Brick, Source};
+use super::reader::{Brick, Source, View};
 use super::{BrickError, Row};
 use crate::fold::merkle::{Differing, Hash, LEAF_BYTES, hash_of_leaf, leaf_count};
 use crate::fold::{Merkle, merkle};
@@ -110,6 +110,17 @@ impl Brick {
         let count = leaf_count(view.header.order);
         let there = wanted.into_iter().filter(move |leaf| *leaf < count);
         Ok(there.map(move |index| Ok(Leaf::new(index, self.leaf_in(&view, index)?))))
+    }
+
+    /// The same of the file as it was when it was opened.
+    pub(super) fn leaves_in<'a>(
+        &'a self,
+        view: &'a View,
+        wanted: Vec<u64>,
+    ) -> impl Iterator<Item = Result<Leaf, BrickError>> + 'a {
+        let count = leaf_count(view.header.order);
+        let there = wanted.into_iter().filter(move |leaf| *leaf < count);
+        there.map(move |index| Ok(Leaf::new(index, self.leaf_in(view, index)?)))
     }
 }
 

@@ -1,26 +1,32 @@
 //! A live brick sealed while its writer goes on, as it was at one moment.
 //!
 //! The moment is a read transaction of the catalog: it gives rows and leaf hashes as one commit left them, however long
-//! it stays open. Pixels have no such thing, so they are copied in rounds. Each begins a transaction and copies the
-//! leaves whose hash is not yet the one that the transaction says; it is the last one when none is left. The first
-//! round copies nearly everything and disturbs nobody; from the second on the writer is asked to *hold* its commits, and
-//! what changed during the first is little. The hold is there so that this ends: that the copy is of one moment is
-//! shown by its Merkle root. See `docs/decisions/0007-snapshot.md`.
+//! it stays open. Pixels have no such thing. So the writer is asked to wait with its next commit until the transaction
+//! is open, which is milliseconds, and from then on to *keep* what a leaf held before it writes over it. The copy takes a
+//! leaf from the brick if it still has the hash that the transaction says, and else from what was kept. That all of it
+//! is of one moment is shown by its Merkle root, and by nothing else: a writer that keeps nothing costs another try.
+//! See `docs/decisions/0007-snapshot.md`.
 
-use std::any::Any;
+use std::collections::HashSet;
+use std::fs::File;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::format::Header;
+use super::live::read_kept;
 use super::reader::{Brick, PATIENCE};
-use super::{BrickError, Catalog, Row, SealOptions, SealedWriter};
+use super::{BrickError, Catalog, Row, SealOptions, SealedWriter, files};
+use crate::fold::Merkle;
 use crate::fold::merkle::{Hash, LEAF_CELLS};
 
-/// Pause before a round without a hold: long enough for a commit to end.
+/// Pause before another try: long enough for a commit to end.
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// Keeps a writer from committing as long as it lives, or until the writer has had enough of it.
-pub type Hold = Box<dyn Any>;
+/// A writer that waits with its next commit, and then keeps what it writes over until this is dropped.
+pub trait Keeping {
+    /// It may go on writing.
+    fn go_on(&mut self);
+}
 
 /// What a snapshot is, and what it took.
 #[derive(Clone, Debug)]
@@ -31,48 +37,43 @@ pub struct Snapshot {
     pub artifacts: u64,
     /// Those that are not verified.
     pub unverified: u64,
-    /// Rounds of copying.
-    pub rounds: u32,
-    /// Leaves copied, those of later rounds again.
+    /// How often it had to be tried.
+    pub tries: u32,
+    /// Leaves copied from the brick.
     pub leaves: u64,
-    /// How long commits were held up, in all rounds.
+    /// Leaves copied from what the writer had kept.
+    pub kept: u64,
+    /// How long commits had to wait, in all tries.
     pub held: Duration,
 }
 
-/// Everything of one moment that is not pixels.
-struct Found {
-    rows: Vec<Row>,
-    root: Hash,
-}
-
-/// Seals the live brick `live` as `out`. `hold` asks whoever writes it to wait with the next commit; it gives `None`
-/// when nobody writes or nobody answers.
+/// Seals the live brick `live` as `out`. `keep` asks whoever writes it; it gives `None` when nobody writes or nobody
+/// answers.
 ///
 /// # Errors
-/// The brick cannot be read, is sealed already, is damaged or changes too fast; `out` cannot be written. Then there is no
-/// file, or the one that was there before.
+/// The brick cannot be read, is sealed already, is damaged, or changes while nobody keeps what it was; `out` cannot be
+/// written. Then there is no file, or the one that was there before.
 pub fn snapshot(
     live: &Path,
     out: &Path,
     options: SealOptions,
-    hold: &mut dyn FnMut() -> Option<Hold>,
+    keep: &mut dyn FnMut() -> Option<Box<dyn Keeping>>,
 ) -> Result<Snapshot, BrickError> {
-    let mut copy = Copy { live, out, options, writer: None, leaves: 0, stale: None };
-    let mut held = Duration::ZERO;
+    let mut copy =
+        Copy { live, out, options, writer: None, leaves: 0, kept: 0, held: Duration::ZERO, stale: None };
     let mut deadline = None;
-    for rounds in 1.. {
-        let held_by = if rounds > 1 { hold() } else { None };
-        let since = Instant::now();
-        let found = copy.round(held_by, &mut held)?;
-        if let Some(Found { rows, root }) = found
+    for tries in 1.. {
+        let asked = Instant::now();
+        if let Some((rows, root)) = copy.attempt(keep)?
             && let Some(writer) = copy.writer.take()
         {
             let artifacts = rows.len() as u64;
             let unverified = rows.iter().filter(|row| row.unverified.is_some()).count() as u64;
             let header = writer.finish_as(rows, root)?;
-            return Ok(Snapshot { header, artifacts, unverified, rounds, leaves: copy.leaves, held });
+            let Copy { leaves, kept, held, .. } = copy;
+            return Ok(Snapshot { header, artifacts, unverified, tries, leaves, kept, held });
         }
-        if *deadline.get_or_insert(Instant::now() + PATIENCE) < since {
+        if *deadline.get_or_insert(Instant::now() + PATIENCE) < asked {
             break;
         }
         std::thread::sleep(PAUSE);
@@ -80,7 +81,7 @@ pub fn snapshot(
     let start = copy.stale.unwrap_or_default() * LEAF_CELLS;
     let detail = format!(
         "cells {start}..{} do not come to the hash that they should have: they are damaged (sfd verify says more, the \
-         daemon heals them when it starts), or change faster than they can be copied",
+         daemon heals them when it starts), or changed while they were copied",
         start + LEAF_CELLS
     );
     Err(BrickError::invalid(live, detail))
@@ -93,32 +94,48 @@ struct Copy<'a> {
     options: SealOptions,
     writer: Option<SealedWriter>,
     leaves: u64,
-    /// A leaf that did not have the hash that it should have, in the last round.
+    kept: u64,
+    held: Duration,
+    /// A leaf that did not have the hash that it should have, in the last try.
     stale: Option<u64>,
 }
 
 impl Copy<'_> {
-    /// One round; `None` when some leaf was not that of the moment. Gives the writer free as soon as the pixels are there.
-    fn round(&mut self, hold: Option<Hold>, held: &mut Duration) -> Result<Option<Found>, BrickError> {
-        let since = hold.is_some().then(Instant::now);
-        // Anew each time: growth, compaction and a new baseline replace the files.
+    /// One try: rows and root of a moment whose pixels are in the copy, or `None`.
+    fn attempt(
+        &mut self,
+        keep: &mut dyn FnMut() -> Option<Box<dyn Keeping>>,
+    ) -> Result<Option<(Vec<Row>, Hash)>, BrickError> {
+        let mut keeping = keep();
+        let since = Instant::now();
+        let kept = keeping.as_ref().map(|_| files::open_read(&files::kept_of(self.live))).transpose()?;
+        // Anew each time: growth, compaction and a new baseline replace the files. The one that is opened here stays as
+        // it is after that.
         let brick = Brick::open(self.live)?;
         let Some(catalog) = brick.catalog() else {
             return Err(BrickError::invalid(self.live, "it is sealed already"));
         };
         catalog.snapshot(|catalog| {
-            let root = self.copy(&brick, catalog);
-            drop(hold);
-            *held += since.map_or(Duration::ZERO, |since| since.elapsed());
-            let Some(root) = root? else { return Ok(None) };
-            Ok(Some(Found { rows: catalog.rows()?, root }))
+            // The first read begins the transaction.
+            let now = catalog.merkle(catalog.meta()?.order)?;
+            if let Some(keeping) = &mut keeping {
+                keeping.go_on();
+                self.held += since.elapsed();
+            }
+            let complete = self.copy(&brick, catalog, &now, kept.as_ref())?;
+            Ok(if complete { Some((catalog.rows()?, now.root())) } else { None })
         })
     }
 
-    /// Copies what differs from the present moment. Returns its root if the copy has it then.
-    fn copy(&mut self, brick: &Brick, catalog: &Catalog) -> Result<Option<Hash>, BrickError> {
+    /// Copies what differs from the moment; whether all of it could be had.
+    fn copy(
+        &mut self,
+        brick: &Brick,
+        catalog: &Catalog,
+        now: &Merkle,
+        kept: Option<&File>,
+    ) -> Result<bool, BrickError> {
         let meta = catalog.meta()?;
-        let now = catalog.merkle(meta.order)?;
         let fits = |writer: &SealedWriter| (writer.order(), writer.cap()) == (meta.order, meta.cap);
         let writer = match self.writer.take().filter(fits) {
             Some(writer) => writer,
@@ -127,13 +144,28 @@ impl Copy<'_> {
         let writer = self.writer.insert(writer);
         let ask = |level, nodes: &[u64]| Ok::<_, BrickError>(now.hashes(level, nodes));
         let wanted = writer.merkle().differing(ask)?.leaves;
-        for leaf in brick.leaves(wanted.iter().copied())? {
-            writer.put(&leaf?)?;
-            self.leaves += 1;
+        let mut missing: HashSet<u64> = wanted.iter().copied().collect();
+        let is_of_now = |leaf: &super::Leaf| now.leaves().get(leaf.index() as usize) == Some(&leaf.hash());
+        for leaf in brick.leaves_in(brick.view(), wanted) {
+            let leaf = leaf?;
+            if is_of_now(&leaf) {
+                writer.put(&leaf)?;
+                missing.remove(&leaf.index());
+                self.leaves += 1;
+            }
         }
-        let (ours, theirs) = (writer.merkle(), &now);
-        let differs = |leaf: &&u64| ours.hashes(0, &[**leaf]) != theirs.hashes(0, &[**leaf]);
-        self.stale = wanted.iter().find(differs).copied();
-        Ok((ours.root() == theirs.root()).then(|| theirs.root()))
+        // Kept before it was written over: whatever was found to be changed is there by now.
+        if let Some(kept) = kept.filter(|_| !missing.is_empty()) {
+            read_kept(kept, self.live, |leaf| {
+                if missing.contains(&leaf.index()) && is_of_now(&leaf) {
+                    writer.put(&leaf)?;
+                    missing.remove(&leaf.index());
+                    self.kept += 1;
+                }
+                Ok(())
+            })?;
+        }
+        self.stale = missing.into_iter().min();
+        Ok(self.stale.is_none())
     }
 }

@@ -1,19 +1,20 @@
 //! `sfd snapshot`.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::out::{human_bytes, human_count};
+use super::out::{human_bytes, human_count, printable};
 use super::{CliError, Exit, Out, State, live};
 use crate::agent::Request;
-use crate::brick::{self, Hold, SealOptions};
+use crate::brick::{self, Keeping, SealOptions};
 
-/// A daemon that does not stop writing within this time (it finds the files of a large tree, say, and writes nothing
-/// meanwhile either) is not waited for.
+/// A daemon that does not answer within this time (it finds the files of a large tree, say, and writes nothing meanwhile) is
+/// not waited for.
 const GRANT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Seals a live brick, as it is at one moment, without stopping the daemon.
@@ -46,7 +47,8 @@ pub(super) fn run(args: &SnapshotArgs, out: Out) -> Result<Exit, CliError> {
         }
     };
     let options = SealOptions { compress: args.compress };
-    let done = brick::snapshot(&live.brick, &output, options, &mut || hold(&state))?;
+    let mut keep = || -> Option<Box<dyn Keeping>> { Some(Box::new(Daemon::ask(&state, &live.name)?)) };
+    let done = brick::snapshot(&live.brick, &output, options, &mut keep)?;
     let header = done.header;
     if out.json {
         out.json_line(&json!({
@@ -59,7 +61,8 @@ pub(super) fn run(args: &SnapshotArgs, out: Out) -> Result<Exit, CliError> {
             "compressed_size": header.compressed_size,
             "hash": header.hash_hex(),
             "leaves_copied": done.leaves,
-            "rounds": done.rounds,
+            "leaves_kept": done.kept,
+            "tries": done.tries,
             "held_ms": done.held.as_secs_f64() * 1e3,
         }))?;
     } else if !out.quiet {
@@ -76,13 +79,29 @@ pub(super) fn run(args: &SnapshotArgs, out: Out) -> Result<Exit, CliError> {
     Ok(Exit::Done)
 }
 
-/// Asks the daemon to write nothing for a moment. The hold ends with the connection.
-fn hold(state: &Path) -> Option<Hold> {
-    let stream = super::status::connect(state, Request::Hold).ok()??;
-    stream.set_read_timeout(Some(GRANT_TIMEOUT)).ok()?;
-    let mut line = String::new();
-    BufReader::new(&stream).read_line(&mut line).ok()?;
-    let answer: Value = serde_json::from_str(&line).ok()?;
-    let hold: Hold = Box::new(stream);
-    (answer["held"] == true).then_some(hold)
+/// The daemon, as it keeps what it writes over. That ends with the connection.
+struct Daemon(UnixStream);
+
+impl Daemon {
+    /// `None` when no daemon runs, or none that answers.
+    fn ask(state: &Path, name: &str) -> Option<Self> {
+        let request = Request::Keep { name: name.to_owned() };
+        let stream = super::status::connect(state, request).ok()??;
+        stream.set_read_timeout(Some(GRANT_TIMEOUT)).ok()?;
+        let mut line = String::new();
+        BufReader::new(&stream).read_line(&mut line).ok()?;
+        let answer: Value = serde_json::from_str(&line).ok()?;
+        if answer["held"] != true {
+            tracing::warn!("the daemon: {}", printable(answer["error"].as_str().unwrap_or("no answer")));
+            return None;
+        }
+        Some(Self(stream))
+    }
+}
+
+impl Keeping for Daemon {
+    fn go_on(&mut self) {
+        // A daemon that does not hear it goes on after a moment by itself.
+        let _ = self.0.write_all(b"\n");
+    }
 }

@@ -54,6 +54,7 @@ impl LiveBrick {
             cap,
             used_end,
             broken: false,
+            keeper: None,
         })
     }
 }

@@ -15,6 +15,7 @@
 
 mod compact;
 mod create;
+mod keep;
 mod open;
 
 use std::fs::File;
@@ -24,9 +25,13 @@ use super::catalog::{Catalog, Changes, HistoryQuery};
 use super::files::{self, Files};
 use super::pixels::Pixels;
 use super::{BrickError, Commit, HistoryRow, Row};
+use crate::fold::merkle::{leaf_count, leaves_of};
 use crate::fold::{Block, FLAG_UNVERIFIED, K_CAP, LayoutError, ORDER_MAX, ORDER_MAX_EXACT, apply};
+use keep::Keeper;
 
 pub use compact::{Compacted, Compaction};
+pub use keep::Kept;
+pub(super) use keep::read_kept;
 pub use open::Recovery;
 
 /// A live brick, held by this process alone.
@@ -43,6 +48,8 @@ pub struct LiveBrick {
     used_end: u64,
     /// A commit failed after its first transaction: memory, pixels and catalog may disagree.
     broken: bool,
+    /// Somebody copies the brick.
+    keeper: Option<Keeper>,
 }
 
 /// What a commit did.
@@ -124,6 +131,7 @@ impl LiveBrick {
         if !blocks.is_empty() {
             self.catalog.mark(&blocks)?;
         }
+        self.keep_leaves(blocks.iter().flat_map(|block| leaves_of(*block)));
         self.broken = true;
         let leaves = self.pixels.apply(&commit.plan, &blocks);
         self.finish(&Changes {
@@ -144,6 +152,7 @@ impl LiveBrick {
         self.pixels.map.check_len()?;
         let whole = Block { start: 0, k: 2 * self.order() };
         self.catalog.mark(&[whole])?;
+        self.keep_leaves(0..leaf_count(self.order()));
         self.broken = true;
         let leaves = self.pixels.set_flag_everywhere(FLAG_UNVERIFIED);
         self.finish(&Changes { leaves: &leaves, unverify_all: Some((reason, false)), ..Changes::default() })?;

@@ -76,7 +76,17 @@ impl LiveBrick {
             }
         };
         let CatalogMeta { cap, root_path, .. } = meta;
-        let mut brick = Self { files, _lock: lock, pixels, catalog, root_path, cap, used_end, broken: false };
+        let mut brick = Self {
+            files,
+            _lock: lock,
+            pixels,
+            catalog,
+            root_path,
+            cap,
+            used_end,
+            broken: false,
+            keeper: None,
+        };
         let recovery = match lost {
             Some(reason) => brick.vouch_for_blank(reason)?,
             None => brick.distrust(&mut rows, meta.order)?,
