@@ -103,7 +103,7 @@ fn a_snapshot_of_a_brick_that_never_rests_is_of_one_commit() {
         };
         commits(1);
         let (mut numbers, mut kept) = (Vec::new(), 0);
-        for n in 0..16 {
+        for n in 0..13 {
             let out = fixture.dir().join("snapshot.brick");
             let done =
                 snapshot(&fixture.path(), &out, SealOptions { compress: n % 2 == 0 }, &mut keep).unwrap();

@@ -382,6 +382,7 @@ impl Root {
     /// # Errors
     /// When the brick or catalog cannot be written.
     pub(super) fn tidy(&mut self, idle: bool) -> Result<(), AgentError> {
+        self.brick.drop_unwanted();
         if self.history_lines > PRUNE_AFTER_LINES {
             self.prune_history()?;
         }

@@ -13,9 +13,9 @@ use super::{CliError, Exit, Out, State, live};
 use crate::agent::Request;
 use crate::brick::{self, Keeping, SealOptions};
 
-/// A daemon that does not answer within this time (it finds the files of a large tree, say, and writes nothing meanwhile) is
-/// not waited for.
-const GRANT_TIMEOUT: Duration = Duration::from_secs(5);
+/// A daemon that does not answer within this time hangs, and is not waited for. A batch under the heaviest load takes some
+/// seconds, and the finding of the files of a large tree, during which it answers nobody, less than a minute.
+const GRANT_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// Seals a live brick, as it is at one moment, without stopping the daemon.
 #[derive(Debug, Args)]

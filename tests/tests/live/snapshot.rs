@@ -105,6 +105,10 @@ fn snapshots_under_constant_load_are_whole_and_the_daemon_goes_on() {
         let (code, found) = run(&["diff"], &bench.state, &[&last, &bench.brick()]);
         assert_eq!((code, found["leaves"]["nodes_compared"].as_u64()), (Some(0), Some(1)), "{found}");
         sfd_tests::reader::compare(&bench.root, &last).unwrap();
+        wait_for("what was kept to be given up", PATIENCE, || {
+            anyhow::ensure!(!bench.brick().with_extension("brick.kept").exists(), "still there");
+            Ok(())
+        });
         if let Some(daemon) = daemon {
             assert_eq!(daemon.terminate(), Some(0));
         }

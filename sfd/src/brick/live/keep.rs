@@ -44,10 +44,10 @@ impl LiveBrick {
     /// # Errors
     /// Somebody else has asked for it and is not done yet, or no file can be made.
     pub fn keep(&mut self) -> Result<Kept, BrickError> {
-        if self.keeper.as_ref().is_some_and(|keeper| keeper.wanted.strong_count() > 0) {
+        self.drop_unwanted();
+        if self.keeper.is_some() {
             return Err(BrickError::invalid(&self.files.brick, "another snapshot of it is being made"));
         }
-        self.keeper = None;
         let path = self.files.kept();
         files::remove(&path)?;
         let wanted = Arc::new(());
@@ -61,12 +61,16 @@ impl LiveBrick {
         Ok(Kept { _wanted: wanted })
     }
 
+    /// Gives the room back that nobody needs any more.
+    pub fn drop_unwanted(&mut self) {
+        self.keeper.take_if(|keeper| keeper.wanted.strong_count() == 0);
+    }
+
     /// Keeps some leaves that are about to be written over, if anybody wants them.
     pub(super) fn keep_leaves(&mut self, leaves: impl IntoIterator<Item = u64>) {
+        self.drop_unwanted();
         let Some(keeper) = &mut self.keeper else { return };
-        let kept = keeper.wanted.strong_count() > 0
-            && leaves.into_iter().try_for_each(|leaf| keeper.keep(&self.pixels, leaf)).is_ok();
-        if !kept {
+        if leaves.into_iter().try_for_each(|leaf| keeper.keep(&self.pixels, leaf)).is_err() {
             self.keeper = None;
         }
     }
