@@ -4,6 +4,7 @@ mod bench;
 mod build_ebpf;
 mod ci;
 mod coverage;
+mod growing;
 mod picture;
 mod test;
 mod vm;
@@ -31,6 +32,8 @@ enum Command {
     Coverage,
     /// Paints a brick as a PNG, coloured by kind: the picture in the README.
     Picture(picture::Args),
+    /// Paints a small tree as it grows: the picture in docs/decisions/0004-layout.md.
+    Growing(growing::Args),
     /// Runs the suites that need a kernel in virtual machines, with the kernels of distributions.
     Vm(vm::Args),
     /// Everything that CI does: `build-ebpf --check`, then `test` with the real-kernel suites required.
@@ -44,6 +47,7 @@ fn main() -> Result<()> {
         Command::Bench(args) => bench::run(&args),
         Command::Coverage => coverage::run(),
         Command::Picture(args) => picture::run(&args),
+        Command::Growing(args) => growing::run(&args),
         Command::Vm(args) => vm::run(&args),
         Command::Ci => ci::run(),
     }

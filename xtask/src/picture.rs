@@ -1,7 +1,7 @@
 //! `cargo xtask picture`: the picture in the README, painted from a real brick as any reader of the format would.
 
 use std::io::BufWriter;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 
@@ -18,7 +18,7 @@ pub(crate) struct Args {
 }
 
 /// Colours by kind code (`docs/kinds.md`), from palettes that colour-blind people can tell apart.
-fn colour(kind: u8) -> [u32; 3] {
+pub(crate) fn colour(kind: u8) -> [u32; 3] {
     match kind {
         0 => [16, 18, 24],
         1 => [90, 98, 112],
@@ -64,10 +64,15 @@ pub(crate) fn run(args: &Args) -> Result<()> {
             picture.extend(sum.map(|sum| u8::try_from(sum / (step * step) as u32).unwrap_or(u8::MAX)));
         }
     }
-    let file = std::fs::File::create(&args.png).with_context(|| args.png.display().to_string())?;
+    write_png(&args.png, columns, rows, &picture)
+}
+
+/// Writes rows of RGB.
+pub(crate) fn write_png(png: &Path, columns: usize, rows: usize, picture: &[u8]) -> Result<()> {
+    let file = std::fs::File::create(png).with_context(|| png.display().to_string())?;
     let mut encoder = png::Encoder::new(BufWriter::new(file), u32::try_from(columns)?, u32::try_from(rows)?);
     encoder.set_color(png::ColorType::Rgb);
     encoder.set_compression(png::Compression::High);
-    encoder.write_header()?.write_image_data(&picture)?;
+    encoder.write_header()?.write_image_data(picture)?;
     Ok(())
 }
