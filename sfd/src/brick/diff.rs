@@ -196,7 +196,12 @@ fn changes(a: &Row, b: &Row, touched: Option<&Touched>) -> Changes {
     Changes {
         content: has_contents && !same_bytes && (a.content_hash, a.len) != (b.content_hash, b.len),
         metadata: metadata(a) != metadata(b),
-        semantics: a.semantics != b.semantics,
+        semantics: if a.name == b.name {
+            a.semantics != b.semantics
+        } else {
+            // Titles and summaries may hold the name.
+            (a.semantics.kind, &a.semantics.risk) != (b.semantics.kind, &b.semantics.risk)
+        },
         verification: !same_pixels && a.unverified.is_some() != b.unverified.is_some(),
     }
 }
