@@ -119,6 +119,12 @@ pub struct Fixture {
 /// Order of the fixture's brick.
 pub const ORDER: u8 = 8;
 
+impl Default for Fixture {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Fixture {
     /// Laid out; nothing is on disk yet.
     pub fn new() -> Self {

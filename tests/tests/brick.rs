@@ -1,5 +1,4 @@
 //! Live and sealed bricks through the library's public interface.
-#![expect(clippy::unwrap_used, reason = "helpers of tests fail by panicking")]
 
 use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::sync::Arc;

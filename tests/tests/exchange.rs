@@ -66,7 +66,7 @@ fn write_without_end(
             _ => {}
         }
         brick.commit(&commit).unwrap();
-        count.store(number as u64, Ordering::SeqCst);
+        count.store(number.cast_unsigned(), Ordering::SeqCst);
     }
 }
 
@@ -133,6 +133,34 @@ fn a_snapshot_of_a_brick_that_never_rests_is_of_one_commit() {
         }
     });
     assert!(!fixture.dir().join("t.brick.kept").exists());
+}
+
+#[test]
+fn what_is_written_over_is_kept_for_one_at_a_time() {
+    let fixture = Fixture::new();
+    let mut brick = fixture.complete();
+    let path = fixture.dir().join("t.brick.kept");
+    let change = |brick: &mut LiveBrick, version| {
+        let bytes = contents(10, version, 9000);
+        brick.commit(&upsert(&file(10, "f10", &bytes, fixture.rows[10].block, version), &bytes)).unwrap();
+        std::fs::metadata(&path).map(|meta| meta.len() / (8 + 16_384)).ok()
+    };
+    assert_eq!(change(&mut brick, 1), None, "nobody wants it");
+    let first = brick.keep().unwrap();
+    assert!(brick.keep().unwrap_err().to_string().contains("another snapshot"));
+    // The block of 2^14 cells is four leaves; each is kept once.
+    assert_eq!(change(&mut brick, 2), Some(4));
+    assert_eq!(change(&mut brick, 3), Some(4));
+    drop(first);
+    assert_eq!(change(&mut brick, 4), None, "nobody wants it any more");
+    let second = brick.keep().unwrap();
+    assert_eq!(change(&mut brick, 5), Some(4));
+    drop(brick);
+    assert!(!path.exists());
+    drop(second);
+    std::fs::write(&path, b"left by a crash").unwrap();
+    drop(fixture.open());
+    assert!(!path.exists());
 }
 
 #[test]
@@ -358,7 +386,7 @@ impl Life {
         }
         let log2 = random.below(14);
         let len = random.below(1 << log2) as usize;
-        let bytes = contents(id, random.below(1000) as i64, len);
+        let bytes = contents(id, random.below(1000).cast_signed(), len);
         let k = k_for_len(len as u64, CAP);
         let block = loop {
             let block = match &old {

@@ -102,8 +102,8 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     for (name, step, freed) in STEPS {
         step(&tree)?;
         fold(&tree, &dir.path().join("state"))?;
-        let sealed = std::fs::read_dir(&bricks)?.filter_map(|entry| Some(entry.ok()?.path()));
-        let sealed = sealed.filter(|path| path.to_string_lossy().ends_with(".sealed.brick")).next();
+        let mut sealed = std::fs::read_dir(&bricks)?.filter_map(|entry| Some(entry.ok()?.path()));
+        let sealed = sealed.find(|path| path.to_string_lossy().ends_with(".sealed.brick"));
         let frame = Frame::read(&sealed.context("no sealed brick")?)?;
         if let Some(before) = frames.last() {
             let gone = before.occupied().filter(|(x, y)| frame.pixel(*x, *y)[3] == 0).count();

@@ -24,6 +24,7 @@ pub struct Found<'a> {
 
 /// What is different about an artifact that is in both.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "they are independent of each other")]
 pub struct Changes {
     /// Its contents.
     pub content: bool,
@@ -128,7 +129,7 @@ pub fn diff<'a>(a: &'a Moment, b: &'a Moment) -> Diff<'a> {
         take(&|row| Some(row.name.clone()));
         take(&|row| Some(row.meta.mtime_ns.to_le_bytes().to_vec()));
     }
-    let identity = |row: &'a Row| (!row.was_never_read()).then(|| (row.name.as_slice(), row.content_hash));
+    let identity = |row: &'a Row| (!row.was_never_read()).then_some((row.name.as_slice(), row.content_hash));
     take_moved(&mut old, &mut new, identity, &mut diff.moved, touched.as_ref());
     diff.moved.sort_by(|x, y| x.b.path.cmp(&y.b.path));
     mark_carried(&mut diff.moved);

@@ -64,7 +64,7 @@ pub(super) fn run(args: &CompactArgs, out: Out) -> Result<Exit, CliError> {
 
 /// Has the daemon do it; `None` when none runs.
 fn ask(state: &Path, name: &str) -> Result<Option<Compaction>, CliError> {
-    let Some(mut stream) = super::status::connect(state, Request::Compact { name: name.to_owned() })? else {
+    let Some(mut stream) = super::status::connect(state, &Request::Compact { name: name.to_owned() })? else {
         return Ok(None);
     };
     // However long it takes: the brick may be large, and a baseline may come first.

@@ -39,13 +39,10 @@ pub(super) struct SnapshotArgs {
 pub(super) fn run(args: &SnapshotArgs, out: Out) -> Result<Exit, CliError> {
     let state = args.state.path()?;
     let live = live::find(&state, args.name.as_deref())?;
-    let output = match &args.output {
-        Some(output) => output.clone(),
-        None => {
-            let now = jiff::Zoned::now().strftime("%Y%m%d-%H%M%S");
-            PathBuf::from(format!("{}-{now}.brick", live.name))
-        }
-    };
+    let output = args.output.clone().unwrap_or_else(|| {
+        let now = jiff::Zoned::now().strftime("%Y%m%d-%H%M%S");
+        PathBuf::from(format!("{}-{now}.brick", live.name))
+    });
     let options = SealOptions { compress: args.compress };
     let mut keep = || -> Option<Box<dyn Keeping>> { Some(Box::new(Daemon::ask(&state, &live.name)?)) };
     let done = brick::snapshot(&live.brick, &output, options, &mut keep)?;
@@ -86,7 +83,7 @@ impl Daemon {
     /// `None` when no daemon runs, or none that answers.
     fn ask(state: &Path, name: &str) -> Option<Self> {
         let request = Request::Keep { name: name.to_owned() };
-        let stream = super::status::connect(state, request).ok()??;
+        let stream = super::status::connect(state, &request).ok()??;
         stream.set_read_timeout(Some(GRANT_TIMEOUT)).ok()?;
         let mut line = String::new();
         BufReader::new(&stream).read_line(&mut line).ok()?;

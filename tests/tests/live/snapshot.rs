@@ -38,7 +38,7 @@ fn disturb(bench: &Bench, stop: &AtomicBool, count: &AtomicU64) {
             let _ = fs::remove_file(path);
         } else {
             let len = random.below(20_000) as usize;
-            fs::write(path, contents(n as u32, version as i64, len)).unwrap();
+            fs::write(path, contents(n as u32, version.cast_signed(), len)).unwrap();
         }
     }
 }

@@ -72,7 +72,7 @@ impl LiveBrick {
         let exact = self.cap > K_CAP;
         let (layout, blocks) = places(&rows, exact)
             .map_err(|source| BrickError::Layout { path: self.files.brick.clone(), source })?;
-        let mut moves = Vec::with_capacity(rows.len());
+        let mut paints = Vec::with_capacity(rows.len());
         let (mut changed, mut unread, mut moved) = (Vec::new(), Vec::new(), 0);
         for row in &mut rows {
             let Some(&to) = blocks.get(&row.id) else { continue };
@@ -84,13 +84,13 @@ impl LiveBrick {
                 unread.push(row.id);
             }
             moved += u64::from(from.start != to.start);
-            moves.push((keeps.then_some(from), row.blank()));
+            paints.push((keeps.then_some(from), row.blank()));
             if from != to {
                 changed.push(row.clone());
             }
         }
         let used_run = layout.used_end();
-        let pixels = aside(&self.files, layout.order(), |pixels| self.move_all(pixels, moves, used_run))?;
+        let pixels = aside(&self.files, layout.order(), |pixels| self.paint_all(pixels, paints, used_run))?;
         pixels.map.sync()?;
         let compaction = Compaction {
             artifacts: rows.len() as u64,
@@ -107,14 +107,14 @@ impl LiveBrick {
     }
 
     /// Paints every artifact at its new place, with the cells of its old one if there are any.
-    fn move_all(
+    fn paint_all(
         &self,
         pixels: &mut Pixels,
-        moves: Vec<(Option<Block>, FoldOp)>,
+        paints: Vec<(Option<Block>, FoldOp)>,
         used_run: u64,
     ) -> Result<(), BrickError> {
         let curve = pixels.map.curve();
-        for (from, mut op) in moves {
+        for (from, mut op) in paints {
             if let (Some(from), FoldOp::Fill { block, bytes, .. }) = (from, &mut op) {
                 *bytes = Bytes::from(self.cells(from.start, from.cells().min(block.cells())));
             }
@@ -132,13 +132,13 @@ impl LiveBrick {
     }
 
     /// Tells the catalog, then gives the new brick its name.
-    fn replace(&mut self, pixels: Pixels, layout: &Layout, changed: &[Row]) -> Result<(), BrickError> {
+    fn replace(&mut self, pixels: Pixels, layout: &Layout, upserts: &[Row]) -> Result<(), BrickError> {
         let mut leaves: BTreeMap<u64, Hash> =
             self.catalog.leaves()?.into_iter().map(|(leaf, _)| (leaf, empty_hash(0))).collect();
         leaves.extend(occupied_leaves(&pixels.merkle));
         let leaves: Vec<_> = leaves.into_iter().collect();
         let size = Some((layout.order(), layout.cap()));
-        let changes = Changes { size, upserts: changed, leaves: &leaves, ..Changes::default() };
+        let changes = Changes { size, upserts, leaves: &leaves, ..Changes::default() };
         self.broken = true;
         self.catalog.apply(&changes, |_| ())?;
         self.catalog.checkpoint()?;

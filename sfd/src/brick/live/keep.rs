@@ -83,7 +83,7 @@ impl Keeper {
         if is_empty || !self.leaves.insert(leaf) {
             return Ok(());
         }
-        let mut record = [0; RECORD_BYTES];
+        let mut record = vec![0; RECORD_BYTES];
         let curve = Curve::new(pixels.order());
         let block = leaf_block(curve.order(), leaf);
         let (index, out) = record.split_at_mut(INDEX_BYTES);
