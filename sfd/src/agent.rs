@@ -7,6 +7,7 @@
 //! | agent -> worker | one order | the batch stage goes on collecting |
 //! | worker -> agent | unbounded, but one report an order, and one at the end of the baseline | - |
 //! | contents from before changes | per file, in all, by age ([`VersionConfig`]) | the oldest are dropped; the row says so, and `sfd status` counts them |
+//! | clients' orders -> agent | [`ERRANDS_MAX`], and as many in the agent | the clients wait |
 //! | raw events to `sfd events` | [`TAP_LINES`] lines a client | the oldest are dropped and the client is told how many |
 //!
 //! One task selects and hands over; one thread (the [`worker`]) owns the roots and does all reading and folding, so
@@ -49,6 +50,7 @@ use tracing::{error, info, warn};
 
 pub use clock::now_ns;
 pub use control::Request;
+pub use describe::describe_change;
 pub use lanes::{Lane, Lanes};
 pub(crate) use latecomers::DETAIL as LATECOMER;
 pub use setup::{AgentConfig, Prepared, disk_view, merge_roots};
@@ -71,6 +73,8 @@ use worker::{Order, Report, Worker};
 const REST_MAX: Duration = Duration::from_millis(300);
 /// Raw events kept for a client of `sfd events` that reads slowly.
 const TAP_LINES: usize = 4096;
+/// Orders by clients of the control socket that wait for the worker. Further clients wait for these.
+const ERRANDS_MAX: usize = 8;
 /// Longest time from the stop order to the end: the contract of `sfd run` is 5 s from the signal.
 const STOP_TIMEOUT: Duration = Duration::from_secs(4);
 
@@ -281,9 +285,11 @@ impl Agent {
     /// When a root cannot be opened at the start, or a brick cannot be flushed at the end.
     pub async fn run(mut self, shutdown: impl Future<Output = ()>, once: bool) -> Result<(), AgentError> {
         let status = self.status();
+        let (errands, asked) = mpsc::channel(ERRANDS_MAX);
         let server = Arc::new(control::Server {
             status: Arc::new(move || serde_json::to_string(&status()).unwrap_or_default()),
             events: self.tap.clone(),
+            errands,
         });
         let socket = StateDir::socket(&self.config.state);
         let control = match control::Server::bind(&socket) {
@@ -295,7 +301,7 @@ impl Agent {
         };
         // A baseline that is done is kept whole, however long the disk takes; nobody is waiting for a signal's effect.
         let mut patience = None;
-        let result = self.select(shutdown, once, &mut patience).await;
+        let result = self.select(shutdown, once, asked, &mut patience).await;
         if let Some(control) = control {
             control.abort();
             let _ = std::fs::remove_file(&socket);
@@ -311,6 +317,7 @@ impl Agent {
         &mut self,
         shutdown: impl Future<Output = ()>,
         once: bool,
+        mut asked: mpsc::Receiver<Order>,
         patience: &mut Option<Duration>,
     ) -> Result<(), AgentError> {
         tokio::pin!(shutdown);
@@ -373,6 +380,7 @@ impl Agent {
                 _ = sample.tick() => want(&mut errands, Order::Sample),
                 _ = verify_tree.tick() => want(&mut errands, Order::Scan(RootKind::Tree)),
                 _ = verify_proc.tick() => want(&mut errands, Order::Scan(RootKind::Proc)),
+                Some(order) = asked.recv(), if errands.len() < ERRANDS_MAX => errands.push(order),
                 // One that is lost with the runtime is found by the timed comparison.
                 Ok(()) = mounts_changed(self.mounts.as_ref()) => {
                     let event = Event { at_ns: now_ns(), change: Change::Mounts, writer: None };

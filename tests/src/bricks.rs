@@ -1,10 +1,12 @@
 //! Made-up artifacts, and a reader of bricks that shares no code with the library.
 
+use std::path::{Path, PathBuf};
+
 use bytes::Bytes;
 use sfd::artifact::kinds::Kind;
 use sfd::artifact::{FileType, Meta, Risk, Semantics, SemanticsSource};
-use sfd::brick::{ArtifactId, Row};
-use sfd::fold::{Block, FoldOp};
+use sfd::brick::{ArtifactId, Brick, Commit, LiveBrick, Recovery, Row, SealOptions};
+use sfd::fold::{Block, FoldOp, FoldPlan, K_CAP, Layout};
 
 /// A verified file of given contents; `version` is its modification time.
 pub fn file(id: u32, name: &str, contents: &[u8], block: Block, version: i64) -> Row {
@@ -103,6 +105,101 @@ pub fn public_read(file: &[u8]) -> Result<Vec<u8>, String> {
             body[((y * u64::from(width) + x) * 4) as usize]
         })
         .collect())
+}
+
+/// A directory and ten files of 1 to 10 000 bytes, laid out and not read yet.
+pub struct Fixture {
+    dir: tempfile::TempDir,
+    /// Where they are.
+    pub layout: Layout,
+    /// What they are, by number; the directory is number 0.
+    pub rows: Vec<Row>,
+}
+
+/// Order of the fixture's brick.
+pub const ORDER: u8 = 8;
+
+impl Default for Fixture {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Fixture {
+    /// Laid out; nothing is on disk yet.
+    pub fn new() -> Self {
+        let mut layout = Layout::new(ORDER, K_CAP);
+        layout.alloc(6, 0, ArtifactId(0)).unwrap();
+        let mut rows = vec![root("/t")];
+        for id in 1..=10 {
+            let bytes = Self::contents(id);
+            let k = sfd::fold::k_for_len(bytes.len() as u64, K_CAP);
+            let block = layout.alloc(k, 0, ArtifactId(id)).unwrap();
+            rows.push(file(id, &format!("f{id}"), &bytes, block, 1));
+        }
+        Self { dir: tempfile::tempdir().unwrap(), layout, rows }
+    }
+
+    /// What is in a file: 100 bytes times the square of its number.
+    pub fn contents(id: u32) -> Vec<u8> {
+        contents(id, 1, (id * id * 100) as usize)
+    }
+
+    /// Where the brick is.
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// The brick, named `t`.
+    pub fn path(&self) -> PathBuf {
+        self.dir().join("t.brick")
+    }
+
+    /// A baseline: nothing is read.
+    pub fn create(&self) -> LiveBrick {
+        let rows: Vec<Row> = self.rows.iter().cloned().map(unread).collect();
+        let plan = FoldPlan { ops: rows.iter().map(Row::blank).collect() };
+        LiveBrick::create(self.dir(), "t", b"/t", (ORDER, K_CAP), &rows, &plan).unwrap()
+    }
+
+    /// Created, and every row read.
+    pub fn complete(&self) -> LiveBrick {
+        let mut brick = self.create();
+        for row in &self.rows {
+            let bytes = if row.id.0 == 0 { b"a directory".to_vec() } else { Self::contents(row.id.0) };
+            brick.commit(&upsert(row, &bytes)).unwrap();
+        }
+        brick
+    }
+
+    /// Opened again.
+    pub fn open(&self) -> (LiveBrick, Vec<Row>, Recovery) {
+        LiveBrick::open(self.dir(), "t").unwrap()
+    }
+
+    /// Changes the catalog behind everybody's back.
+    pub fn sql(&self, sql: &str) {
+        let catalog = self.dir().join("t.catalog.sqlite");
+        rusqlite::Connection::open(catalog).unwrap().execute_batch(sql).unwrap();
+    }
+}
+
+/// The commit that writes one artifact.
+pub fn upsert(row: &Row, bytes: &[u8]) -> Commit {
+    Commit { plan: FoldPlan { ops: vec![fill(row, bytes)] }, upserts: vec![row.clone()], ..Commit::default() }
+}
+
+/// Fails with the first thing that is wrong with a brick.
+pub fn assert_verifies(path: &Path) {
+    let report = Brick::open(path).unwrap().verify().unwrap();
+    assert!(report.is_ok(), "{}", report.findings[0]);
+}
+
+/// Seals a live brick that is held open, beside itself.
+pub fn seal(brick: &LiveBrick, name: &str, options: SealOptions) -> PathBuf {
+    let out = brick.path().with_file_name(name);
+    sfd::brick::snapshot(brick.path(), &out, options, &mut || None).unwrap();
+    out
 }
 
 /// A small generator of numbers (xorshift64*): the suites say their seed, and need no more than that.

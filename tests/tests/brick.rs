@@ -1,87 +1,15 @@
 //! Live and sealed bricks through the library's public interface.
-#![expect(clippy::unwrap_used, reason = "helpers of tests fail by panicking")]
 
 use std::os::unix::fs::{FileExt, PermissionsExt};
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use sfd::brick::{
     ArtifactId, Brick, BrickError, Catalog, Commit, ExtractError, HistoryQuery, HistoryRow, LiveBrick,
-    Recovery, Row, SealOptions, Verb,
+    Recovery, SealOptions, Verb,
 };
 use sfd::collect::{Origin, Parent, Writer};
-use sfd::fold::{Block, FLAG_UNVERIFIED, FoldOp, FoldPlan, K_CAP, Layout};
-use sfd_tests::bricks::{contents, file, fill, public_read, root, unread};
-
-/// A directory and ten files of 1 to 10 000 bytes, laid out and not read yet.
-struct Fixture {
-    dir: tempfile::TempDir,
-    layout: Layout,
-    rows: Vec<Row>,
-}
-
-const ORDER: u8 = 8;
-
-impl Fixture {
-    fn new() -> Self {
-        let mut layout = Layout::new(ORDER, K_CAP);
-        layout.alloc(6, 0, ArtifactId(0)).unwrap();
-        let mut rows = vec![root("/t")];
-        for id in 1..=10 {
-            let bytes = Self::contents(id);
-            let k = sfd::fold::k_for_len(bytes.len() as u64, K_CAP);
-            let block = layout.alloc(k, 0, ArtifactId(id)).unwrap();
-            rows.push(file(id, &format!("f{id}"), &bytes, block, 1));
-        }
-        Self { dir: tempfile::tempdir().unwrap(), layout, rows }
-    }
-
-    fn contents(id: u32) -> Vec<u8> {
-        contents(id, 1, (id * id * 100) as usize)
-    }
-
-    fn dir(&self) -> &Path {
-        self.dir.path()
-    }
-
-    fn path(&self) -> PathBuf {
-        self.dir().join("t.brick")
-    }
-
-    fn create(&self) -> LiveBrick {
-        let rows: Vec<Row> = self.rows.iter().cloned().map(unread).collect();
-        let plan = FoldPlan { ops: rows.iter().map(Row::blank).collect() };
-        LiveBrick::create(self.dir(), "t", b"/t", (ORDER, K_CAP), &rows, &plan).unwrap()
-    }
-
-    /// Created, and every row read.
-    fn complete(&self) -> LiveBrick {
-        let mut brick = self.create();
-        for row in &self.rows {
-            let bytes = if row.id.0 == 0 { b"a directory".to_vec() } else { Self::contents(row.id.0) };
-            brick.commit(&upsert(row, &bytes)).unwrap();
-        }
-        brick
-    }
-
-    fn open(&self) -> (LiveBrick, Vec<Row>, Recovery) {
-        LiveBrick::open(self.dir(), "t").unwrap()
-    }
-
-    fn sql(&self, sql: &str) {
-        let catalog = self.dir().join("t.catalog.sqlite");
-        rusqlite::Connection::open(catalog).unwrap().execute_batch(sql).unwrap();
-    }
-}
-
-fn upsert(row: &Row, bytes: &[u8]) -> Commit {
-    Commit { plan: FoldPlan { ops: vec![fill(row, bytes)] }, upserts: vec![row.clone()], ..Commit::default() }
-}
-
-fn assert_verifies(path: &Path) {
-    let report = Brick::open(path).unwrap().verify().unwrap();
-    assert!(report.is_ok(), "{}", report.findings[0]);
-}
+use sfd::fold::{Block, FLAG_UNVERIFIED, FoldOp, FoldPlan};
+use sfd_tests::bricks::{Fixture, ORDER, assert_verifies, contents, file, public_read, seal, upsert};
 
 #[test]
 fn a_baseline_shows_what_has_been_read_and_nothing_else() {
@@ -114,7 +42,7 @@ fn a_baseline_shows_what_has_been_read_and_nothing_else() {
 fn every_file_is_for_its_owner_only() {
     let fixture = Fixture::new();
     let brick = fixture.complete();
-    brick.seal(&fixture.dir().join("sealed.brick"), SealOptions::default()).unwrap();
+    seal(&brick, "sealed.brick", SealOptions::default());
     let mut seen = Vec::new();
     for entry in std::fs::read_dir(fixture.dir()).unwrap() {
         let entry = entry.unwrap();
@@ -326,9 +254,8 @@ fn sealing_keeps_every_pixel() {
     let fixture = Fixture::new();
     let brick = fixture.complete();
     for compress in [false, true] {
-        let out = fixture.dir().join(format!("sealed-{compress}.brick"));
-        let header = brick.seal(&out, SealOptions { compress }).unwrap();
-        assert_eq!(header.hash, brick.root_hash());
+        let out = seal(&brick, &format!("sealed-{compress}.brick"), SealOptions { compress });
+        assert_eq!(Brick::open(&out).unwrap().header().hash, brick.root_hash());
         assert_verifies(&out);
         let sealed = Brick::open(&out).unwrap();
         assert!(!sealed.is_live() && sealed.header().is_compressed() == compress);

@@ -92,6 +92,11 @@ fn errors_name_their_object_and_have_their_exit_code() {
         (vec!["log", "--since", "whenever", "--state", missing.to_str().unwrap()], 1, "missing"),
         (vec!["status", "--state", missing.to_str().unwrap()], 1, "missing"),
         (vec!["events", "--state", missing.to_str().unwrap()], 1, "missing"),
+        (vec!["snapshot", "--state", missing.to_str().unwrap()], 1, "missing"),
+        (vec!["compact", "etc", "--state", missing.to_str().unwrap()], 1, "missing"),
+        (vec!["compact"], 2, "NAME"),
+        (vec!["diff", missing.to_str().unwrap(), missing.to_str().unwrap()], 4, "missing"),
+        (vec!["diff", root.join("a.conf").to_str().unwrap(), missing.to_str().unwrap()], 4, "a.conf"),
         (vec!["frobnicate"], 2, "frobnicate"),
     ] {
         let output = sfd(&args).output().unwrap();
@@ -208,6 +213,65 @@ fn a_closed_pipe_is_no_error() {
     drop(child.stdout.take());
     let output = child.wait_with_output().unwrap();
     assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn snapshot_diff_and_compact_without_a_daemon() {
+    let (dir, root, _) = tree();
+    let state = dir.path().join("state");
+    let other = root.with_file_name("other");
+    fs::create_dir(&other).unwrap();
+    let watched = format!("{},{}", root.display(), other.display());
+    let once =
+        sfd(&["run", "--once", "--source", "scan", "--watch", &watched, "--state"]).arg(&state).output();
+    assert!(once.unwrap().status.success());
+    let run =
+        |args: &[&str]| text(&sfd(args).current_dir(dir.path()).env("SFD_STATE", &state).output().unwrap());
+    let name = root.to_string_lossy().trim_start_matches('/').replace('/', "-");
+
+    let (code, out, err) = run(&["snapshot"]);
+    assert!((code, out.as_str()) == (Some(2), "") && err.contains(&name), "{err}");
+    let (code, _, err) = run(&["snapshot", "nobody"]);
+    assert!(code == Some(1) && err.contains("nobody") && err.contains(&name), "{err}");
+    let live = state.join("bricks").join(format!("{name}.brick"));
+    let (code, _, err) = run(&["snapshot", &name, "-o", live.to_str().unwrap()]);
+    assert!(code == Some(4) && err.contains("live brick"), "{err}");
+    let (code, out, err) = run(&["snapshot", &name, "-o", "one.brick", "--compress"]);
+    assert!(code == Some(0) && out.contains("one.brick: 5 artifacts"), "{out}{err}");
+    assert_eq!(run(&["verify", "one.brick"]).0, Some(0));
+    compare(&root, &live).unwrap();
+
+    let (code, out, _) = run(&["diff", "one.brick", live.to_str().unwrap()]);
+    assert_eq!(
+        (code, out.as_str()),
+        (Some(0), "the same 5 artifacts; 0 Merkle leaves differ, 0 were compared\n")
+    );
+    // A copy of the tree, changed, with a name that would clear the screen.
+    let copy = root.with_file_name("copy");
+    fs::create_dir_all(copy.join("sub")).unwrap();
+    fs::write(copy.join("a.conf"), "a = 12\n").unwrap();
+    fs::write(copy.join("sub/a\n\u{1b}[2Jb"), "new").unwrap();
+    fs::copy(root.join("sub/key.pem"), copy.join("moved-key.pem")).unwrap();
+    fs::copy(root.join("sub/big"), copy.join("big")).unwrap();
+    assert_eq!(run(&["fold", "copy", "-o", "two.brick"]).0, Some(0));
+    let (code, out, _) = run(&["diff", "one.brick", "two.brick"]);
+    assert_eq!(code, Some(1));
+    for part in [
+        &format!("> {0}/sub/big -> {1}/big", root.display(), copy.display()),
+        &format!("+ {}/sub/a\\n\\u{{1b}}[2Jb", copy.display()),
+        &format!("~ {}/a.conf: size 6 -> 7", copy.display()),
+        "2 added, 1 removed, 1 changed, 1 moved",
+    ] {
+        assert!(out.contains(part), "no {part:?} in\n{out}");
+    }
+    let (_, out, _) = run(&["diff", "one.brick", "two.brick", "--json"]);
+    let found: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert_eq!((&found["same"], found["added"].as_array().unwrap().len()), (&false.into(), 2));
+    assert_eq!(found["changed"][0]["changes"][0], "content");
+
+    let (code, out, err) = run(&["compact", &name]);
+    assert!(code == Some(0) && out.contains("0 of 5 artifacts moved"), "{out}{err}");
+    assert_eq!(run(&["diff", "one.brick", live.to_str().unwrap()]).0, Some(0));
 }
 
 #[test]

@@ -4,6 +4,7 @@ mod bench;
 mod build_ebpf;
 mod ci;
 mod coverage;
+mod growing;
 mod test;
 mod vm;
 
@@ -28,6 +29,8 @@ enum Command {
     Bench(bench::Args),
     /// Does every kind of change on every file system and writes docs/coverage.md.
     Coverage,
+    /// Paints a small tree as it grows: the picture in docs/decisions/0004-layout.md.
+    Growing(growing::Args),
     /// Runs the suites that need a kernel in virtual machines, with the kernels of distributions.
     Vm(vm::Args),
     /// Everything that CI does: `build-ebpf --check`, then `test` with the real-kernel suites required.
@@ -40,6 +43,7 @@ fn main() -> Result<()> {
         Command::Test(args) => test::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Coverage => coverage::run(),
+        Command::Growing(args) => growing::run(&args),
         Command::Vm(args) => vm::run(&args),
         Command::Ci => ci::run(),
     }

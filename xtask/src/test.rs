@@ -65,6 +65,18 @@ const SUITES: &[Suite] = &[
         kernel: false,
     },
     Suite {
+        name: "exchange",
+        shows: "bricks sealed while they are written, compared, brought up to date, laid out anew",
+        args: &["-p", "sfd-tests", "--test", "exchange"],
+        kernel: false,
+    },
+    Suite {
+        name: "layout",
+        shows: "100 000 operations on made-up and real trees, and how much space they waste",
+        args: &["-p", "sfd-tests", "--test", "layout"],
+        kernel: false,
+    },
+    Suite {
         name: "crash",
         shows: "kill -9 while committing, each system call failing",
         args: &["-p", "sfd-tests", "--test", "brick_crash"],

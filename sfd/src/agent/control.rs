@@ -9,8 +9,10 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::{Semaphore, broadcast};
+use tokio::sync::{Semaphore, broadcast, mpsc, oneshot};
 use tracing::{debug, warn};
+
+use super::worker::Order;
 
 use crate::collect::{Base, Change, Event, LossReason, Writer};
 
@@ -19,14 +21,28 @@ const REQUEST_MAX: u64 = 4096;
 /// Most connections at a time; further ones wait to be accepted.
 const CONNECTIONS_MAX: usize = 32;
 
+/// What a client hears whose order came too late.
+const ENDING: &str = "the daemon is ending";
+
 /// What a client asks.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "op")]
 pub enum Request {
     /// One JSON document: the status.
     Status,
     /// One JSON line an event, until the client goes away.
     Events,
+    /// `{"held":true}` when the brick of that name is between two commits. There is none until the client sends a line, or
+    /// for a moment at most; then what is written over is kept in a file beside it until the client goes away.
+    Keep {
+        /// Name of the brick.
+        name: String,
+    },
+    /// The brick of that name gets its canonical layout: `{"compacted":{...}}`.
+    Compact {
+        /// Name of the brick.
+        name: String,
+    },
 }
 
 /// Answers requests until dropped.
@@ -35,6 +51,8 @@ pub(super) struct Server {
     pub(super) status: Arc<dyn Fn() -> String + Send + Sync>,
     /// Raw events as JSON lines; slow readers lose some and are told how many.
     pub(super) events: broadcast::Sender<Arc<str>>,
+    /// What the worker is to do between two batches.
+    pub(super) errands: mpsc::Sender<Order>,
 }
 
 impl Server {
@@ -75,7 +93,8 @@ impl Server {
     async fn answer(&self, stream: UnixStream) -> std::io::Result<()> {
         let (read, mut write) = stream.into_split();
         let mut line = String::new();
-        BufReader::new(read.take(REQUEST_MAX)).read_line(&mut line).await?;
+        let mut reader = BufReader::new(read.take(REQUEST_MAX));
+        reader.read_line(&mut line).await?;
         match serde_json::from_str(&line) {
             Ok(Request::Status) => {
                 write.write_all((self.status)().as_bytes()).await?;
@@ -95,6 +114,36 @@ impl Server {
                         Err(broadcast::error::RecvError::Closed) => return Ok(()),
                     }
                 }
+            }
+            Ok(Request::Keep { name }) => {
+                let (tell, granted) = oneshot::channel();
+                let (released, release) = std::sync::mpsc::channel();
+                let sent = self.errands.send(Order::Keep { name, granted: tell, release }).await;
+                let (answer, kept) = match (sent, granted.await) {
+                    (Ok(()), Ok(Ok(kept))) => (serde_json::json!({ "held": true }), Some(kept)),
+                    (Ok(()), Ok(Err(why))) => (serde_json::json!({ "error": why }), None),
+                    _ => (serde_json::json!({ "error": ENDING }), None),
+                };
+                write.write_all(format!("{answer}\n").as_bytes()).await?;
+                if kept.is_some() {
+                    line.clear();
+                    reader.read_line(&mut line).await?;
+                    drop(released);
+                    // Nothing more comes but the end.
+                    line.clear();
+                    reader.read_line(&mut line).await?;
+                }
+                Ok(())
+            }
+            Ok(Request::Compact { name }) => {
+                let (reply, answer) = oneshot::channel();
+                let sent = self.errands.send(Order::Compact { name, reply }).await;
+                let answer = match (sent, answer.await) {
+                    (Ok(()), Ok(Ok(compaction))) => serde_json::json!({ "compacted": compaction }),
+                    (Ok(()), Ok(Err(why))) => serde_json::json!({ "error": why }),
+                    _ => serde_json::json!({ "error": ENDING }),
+                };
+                write.write_all(format!("{answer}\n").as_bytes()).await
             }
             Err(error) => {
                 let answer = serde_json::json!({ "error": format!("request not understood: {error}") });

@@ -5,7 +5,7 @@ use crate::artifact::inventory::is_dir;
 use crate::brick::Row;
 
 /// `mode 0644 -> 0600, size 10 -> 12`.
-pub(super) fn describe_change(old: &Row, new: &Row) -> String {
+pub fn describe_change(old: &Row, new: &Row) -> String {
     let (a, b) = (&old.meta, &new.meta);
     let mut parts = Vec::new();
     let has_contents = matches!(new.meta.file_type, FileType::File | FileType::Symlink);

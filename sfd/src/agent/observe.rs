@@ -11,7 +11,7 @@ use super::describe::{describe_change, is_noise};
 use super::later::SOON;
 use super::reconcile::{Tasks, Trust};
 use super::root::{EVENTS_LOST, RESTARTED, Root};
-use super::survey::{never_read, row_of};
+use super::survey::row_of;
 use super::{RootKind, clock, latecomers};
 use crate::artifact::inventory::{inode_of, is_dir};
 use crate::artifact::look::{CHANGED_WHILE_READ, Glance, Known, Look, complaint};
@@ -71,7 +71,7 @@ impl Root {
             // A loss makes everything doubtful, but what was read before it was read well.
             verified: row.unverified.as_deref().is_none_or(is_distrust) && !self.unlisted.contains_key(&id),
         };
-        let trust = if never_read(&row) { Trust::Read } else { trust };
+        let trust = if row.was_never_read() { Trust::Read } else { trust };
         self.expect_silence(id, inode, &row.meta, dirty);
         let look = match (ready, &glance) {
             (Some(Look::Changed(artifact)), Some(glance))
@@ -183,7 +183,7 @@ impl Root {
             && row.content_hash == old.content_hash
             && row.redacted == old.redacted
             && row.meta.file_type == FileType::File
-            && !never_read(old)
+            && !old.was_never_read()
             // Pixels that a crash left in doubt were blanked when the brick was opened.
             && old.unverified.as_deref().is_none_or(is_distrust);
         if block != old.block {
@@ -194,7 +194,7 @@ impl Root {
         } else {
             self.draft.fill(&row, fitting(artifact, &row), artifact.regions.clone());
         }
-        if !never_read(old) {
+        if !old.was_never_read() {
             // The cells of anything else are its metadata, so their hash says nothing about contents.
             let contents = matches!(row.meta.file_type, FileType::File | FileType::Symlink);
             let same = row.content_hash == old.content_hash || !contents;
@@ -210,7 +210,7 @@ impl Root {
             }
             self.draft.born(dirty.first_ns);
         }
-        self.note_secret(&row, &artifact.path, old.redacted || never_read(old));
+        self.note_secret(&row, &artifact.path, old.redacted || old.was_never_read());
         self.keep(row);
     }
 

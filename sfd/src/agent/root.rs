@@ -29,7 +29,7 @@ use crate::artifact::look::Looker;
 use crate::artifact::view::View;
 use crate::batch::Dirty;
 use crate::brick::catalog::HISTORY_ROWS_MAX;
-use crate::brick::{ArtifactId, BrickError, LiveBrick, Recovery, Row};
+use crate::brick::{ArtifactId, BrickError, Compacted, Compaction, LiveBrick, Recovery, Row};
 use crate::collect::{InodeId, Watch};
 use crate::fold::{Block, FoldPlan, Layout, k_for_len};
 
@@ -439,6 +439,7 @@ impl Root {
             self.brick.check_files().map_err(AgentError::Brick)?;
             self.files_checked = Instant::now();
         }
+        self.brick.drop_unwanted();
         if self.history_lines > PRUNE_AFTER_LINES {
             self.prune_history()?;
         }
@@ -456,6 +457,26 @@ impl Root {
         self.brick.prune_history(self.history_max, None).map_err(AgentError::Brick)?;
         self.brick.drop_old_versions(super::clock::now_ns()).map_err(AgentError::Brick)?;
         Ok(())
+    }
+
+    /// Gives everything the place of a first fold of the present tree, and reads what has to be read again for that.
+    ///
+    /// # Errors
+    /// When the brick or catalog cannot be written. The root must then be opened again.
+    pub(super) fn compact(&mut self, watch: &mut dyn Watch) -> Result<Compaction, AgentError> {
+        self.flush()?;
+        let Compacted { rows, layout, unread, compaction } =
+            self.brick.compact().map_err(AgentError::Brick)?;
+        self.looker.set_cap(layout.cap());
+        self.layout = layout;
+        for row in rows {
+            if self.inventory.get(row.id) != Some(&row) {
+                self.inventory.put(row);
+            }
+        }
+        let artifacts = unread.into_iter().map(|id| (id, Dirty::default())).collect();
+        self.apply(Work { artifacts, paths: Vec::new() }, watch)?;
+        Ok(compaction)
     }
 
     /// Finds room for an artifact of `cells` cells near its directory, growing the brick if it must.

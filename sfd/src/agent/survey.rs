@@ -58,16 +58,7 @@ pub fn survey(
             unwatched.extend(walk(&mut rows, &mut dirs, &mut unlisted, index, &dir, view, watch, progress)?);
         }
     }
-    let items: Vec<FirstFoldItem<'_>> = rows
-        .iter()
-        .map(|row| FirstFoldItem {
-            id: row.id,
-            parent: row.parent,
-            name: &row.name,
-            is_dir: row.meta.file_type == FileType::Directory,
-            len: row.meta.size,
-        })
-        .collect();
+    let items: Vec<FirstFoldItem<'_>> = rows.iter().map(Row::to_place).collect();
     let fold = first_fold(&items, K_CAP, exact).map_err(|error| AgentError::Layout(error.to_string()))?;
     let blocks: HashMap<ArtifactId, Block> = fold.blocks.into_iter().collect();
     for row in &mut rows {
@@ -173,11 +164,6 @@ fn unread_semantics(file_type: FileType) -> Semantics {
         risk: Risk::default(),
         source: SemanticsSource::Heuristic,
     }
-}
-
-/// Whether an artifact's contents were never read.
-pub(super) fn never_read(row: &Row) -> bool {
-    row.content_hash == [0; 32]
 }
 
 /// The catalog row of what was just read.

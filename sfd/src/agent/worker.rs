@@ -10,6 +10,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::oneshot;
 use tracing::{debug, error, info, warn};
 
 use super::mapped::Mapped;
@@ -18,6 +19,7 @@ use super::root::{Root, Work};
 use super::status::Shared;
 use super::{AgentError, RootKind};
 use crate::batch::{Batch, Dirty};
+use crate::brick::{Compaction, Kept};
 use crate::collect::{InodeId, LossReason, NameHooks, Watch};
 
 /// Longest step of a scan that is wanted soon: the most that it can add to the latency of a change.
@@ -27,6 +29,9 @@ const SCAN_STEP: Duration = Duration::from_millis(10);
 const REOPEN_AFTER: Duration = Duration::from_secs(2);
 /// How often a loss of events is logged as a warning.
 const WARN_EVERY: Duration = Duration::from_secs(10);
+/// Longest time that nothing is written because somebody begins to copy a brick. With it, a rest after a batch (as long) and
+/// the work itself, a change is still on the brick within its second; opening brick and catalog takes some milliseconds.
+pub(super) const HOLD_MAX: Duration = Duration::from_millis(250);
 /// Longest wait for an order: housekeeping is due now and then.
 const NAP_MAX: Duration = Duration::from_secs(1);
 
@@ -39,6 +44,23 @@ pub(super) enum Order {
     Sample,
     /// Compare the roots of this kind with the disk.
     Scan(RootKind),
+    /// Somebody copies a brick: keep what is written over, and write nothing until `release` is dropped, or for
+    /// [`HOLD_MAX`].
+    Keep {
+        /// Which brick.
+        name: String,
+        /// Told when that begins.
+        granted: oneshot::Sender<Result<Kept, String>>,
+        /// Nothing is ever sent.
+        release: Receiver<()>,
+    },
+    /// Give a brick its canonical layout.
+    Compact {
+        /// Which.
+        name: String,
+        /// What came of it.
+        reply: oneshot::Sender<Result<Compaction, String>>,
+    },
     /// Flush, sync, end.
     Stop,
 }
@@ -147,6 +169,19 @@ impl Worker {
                     }
                     Ok(())
                 }),
+                Ok(Order::Keep { name, granted, release }) => {
+                    let kept =
+                        self.root_called(&name, |root, _| root.brick.keep().map_err(AgentError::Brick));
+                    let is_kept = kept.is_ok();
+                    // Whoever has gone away meanwhile needs nothing.
+                    if granted.send(kept).is_ok() && is_kept {
+                        let _ = release.recv_timeout(HOLD_MAX);
+                    }
+                }
+                Ok(Order::Compact { name, reply }) => {
+                    // Nobody may be waiting any more; it is done all the same.
+                    let _ = reply.send(self.root_called(&name, Root::compact));
+                }
                 Err(false) => {}
             }
             if !idle {
@@ -219,6 +254,31 @@ impl Worker {
             let artifacts = artifacts.map(|id| (id, Dirty::default())).collect();
             root.apply(Work { artifacts, paths: Vec::new() }, watch)
         });
+    }
+
+    /// Does something with the root whose brick has that name; one that fails is closed and opened again later.
+    fn root_called<T>(
+        &mut self,
+        name: &str,
+        mut what: impl FnMut(&mut Root, &mut dyn Watch) -> Result<T, AgentError>,
+    ) -> Result<T, String> {
+        let mut result = None;
+        let mut names = Vec::new();
+        self.each(|root, watch| {
+            names.push(root.name.clone());
+            if root.name != name {
+                return Ok(());
+            }
+            match what(root, watch) {
+                Ok(done) => result = Some(Ok(done)),
+                Err(error) => {
+                    result = Some(Err(error.to_string()));
+                    return Err(error);
+                }
+            }
+            Ok(())
+        });
+        result.unwrap_or_else(|| Err(format!("no brick {name} is open; open are: {}", names.join(", "))))
     }
 
     /// Does something with every open root; one that fails is closed and opened again later.

@@ -59,6 +59,11 @@ impl Files {
         with_suffix(&self.catalog, ".new")
     }
 
+    /// What leaves held before they were written over, while somebody copies the brick.
+    pub(crate) fn kept(&self) -> PathBuf {
+        kept_of(&self.brick)
+    }
+
     /// Takes the brick for this process, until the returned file is dropped.
     ///
     /// # Errors
@@ -78,9 +83,10 @@ impl Files {
         }
     }
 
-    /// Removes what a killed `create` or growth left. Only the holder of the lock may.
+    /// Removes what a killed `create`, growth or snapshot left. Only the holder of the lock may.
     pub(crate) fn remove_leftovers(&self) -> Result<(), BrickError> {
         remove(&self.new_brick())?;
+        remove(&self.kept())?;
         remove_database(&self.new_catalog())
     }
 
@@ -153,6 +159,11 @@ impl FileId {
 /// Fails if a name is not that of the file that is open.
 pub(crate) fn check_name(path: &Path, open: FileId) -> Result<(), BrickError> {
     if FileId::at(path)? == Some(open) { Ok(()) } else { Err(BrickError::Replaced { path: path.to_owned() }) }
+}
+
+/// Where the writer of a brick keeps what somebody who copies it needs.
+pub(crate) fn kept_of(brick: &Path) -> PathBuf {
+    with_suffix(brick, ".kept")
 }
 
 pub(crate) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {

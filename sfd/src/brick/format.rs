@@ -244,6 +244,11 @@ impl Header {
         bytes == self.encode()
     }
 
+    /// The Merkle root in hexadecimal.
+    pub fn hash_hex(&self) -> String {
+        super::index::hex(&self.hash)
+    }
+
     /// Side of the image in pixels.
     pub fn side(&self) -> u64 {
         1 << self.order

@@ -5,9 +5,10 @@
 //! catalog   SQLite: rows, leaf hashes, marks, history, earlier contents       map      memory maps; the only unsafe here
 //! live      a brick that is patched in place                sealed   a brick in one file
 //! reader    either of them, read by anyone                  verify   what is wrong with it
-//! snapshot  a sealed copy of one moment                     export   other forms of it
+//! moment    rows and hashes at once; leaves for others      snapshot a live one sealed while it is written
+//! diff      what is different between two                   export   other forms of it
 //! picture   a PNG for people                                pixelrts a PNG for programs, written and read
-//! readable  a file of any form with contents in it
+//! readable  a file of any form with contents in it          copy     a brick as a sealed one
 //! ```
 //!
 //! The format is described in `docs/brick-format.md`, crash safety in `docs/decisions/0005-crash-safety.md`.
@@ -15,11 +16,12 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::artifact::SemanticsSource;
-use crate::artifact::{Meta, Regions, Semantics};
-use crate::fold::{self, Block, FoldOp, FoldPlan, Paint};
+use crate::artifact::{FileType, Meta, Regions, Semantics, SemanticsSource};
+use crate::fold::{self, Block, FirstFoldItem, FoldOp, FoldPlan, Paint};
 
 pub mod catalog;
+mod copy;
+pub mod diff;
 mod disk;
 mod error;
 pub mod export;
@@ -29,24 +31,27 @@ mod index;
 pub mod live;
 #[expect(unsafe_code, reason = "the one place where files are mapped into memory")]
 mod map;
+pub mod moment;
 mod picture;
 pub mod pixelrts;
 mod pixels;
 pub mod readable;
 pub mod reader;
 pub mod sealed;
-mod snapshot;
+pub mod snapshot;
 pub mod verify;
 
 pub use catalog::{Catalog, HistoryQuery, Missing, Version, VersionLimits, VersionLine, VersionStats};
 pub use error::{BrickError, ExtractError};
 pub use export::{ExportError, Exported};
 pub(crate) use files::NewFile;
-pub use live::{CommitStats, LiveBrick, Recovery};
+pub use live::{CommitStats, Compacted, Compaction, Kept, LiveBrick, Recovery};
+pub use moment::{Leaf, Moment};
 pub use pixelrts::PixelRts;
 pub use readable::{Extracted, Readable};
 pub use reader::{ArtifactEntry, Brick, Inspection};
 pub use sealed::{SealOptions, SealedWriter};
+pub use snapshot::{Keeping, Snapshot, snapshot};
 pub use verify::{Finding, VerifyReport};
 
 /// Number of an artifact in one catalog. Never reused within a brick's life.
@@ -100,6 +105,18 @@ impl Row {
     /// The step that paints it without contents, as [`LiveBrick::create`] wants rows that nobody has read yet.
     pub fn blank(&self) -> FoldOp {
         FoldOp::Fill { block: self.block, bytes: bytes::Bytes::new(), paint: self.paint() }
+    }
+
+    /// What a first fold has to know of it. What nobody has read yet is as long as the file system says.
+    pub fn to_place(&self) -> FirstFoldItem<'_> {
+        let len = if self.was_never_read() { self.meta.size } else { self.len };
+        let is_dir = self.meta.file_type == FileType::Directory;
+        FirstFoldItem { id: self.id, parent: self.parent, name: &self.name, is_dir, len }
+    }
+
+    /// Whether its contents were never read, so that nothing is known of them.
+    pub fn was_never_read(&self) -> bool {
+        self.content_hash == [0; 32]
     }
 
     /// Whether `contents` are what this row says they are. Only the whole contents of an artifact that is exact and

@@ -7,10 +7,8 @@ use std::path::Path;
 use super::error::IoContext;
 use super::format::{HEADER_LEN, Header};
 use super::map::BodyMut;
-use super::{BrickError, files};
-use crate::fold::merkle::{
-    Hash, LEAF_BYTES, Merkle, empty_hash, leaf_block, leaf_count, leaf_hash, leaves_of,
-};
+use super::{BrickError, Leaf, files};
+use crate::fold::merkle::{Hash, Merkle, empty_hash, leaf_block, leaf_count, leaf_hash, leaves_of};
 use crate::fold::{Block, Curve, FoldPlan, Histogram, apply};
 
 /// Pages of the old body without a pixel are not written into a grown one: it stays sparse.
@@ -68,29 +66,14 @@ impl Pixels {
         self.merkle.update(self.map.body(), self.map.curve().order(), leaves)
     }
 
-    /// Copies the leaves that are not empty to a blank brick of the same order.
-    pub(super) fn copy_to(&self, other: &mut Self) -> Result<(), BrickError> {
+    /// Puts a leaf where it belongs, with its hash. The histogram is left as it is.
+    pub(super) fn put(&mut self, leaf: &Leaf) -> Result<(), BrickError> {
         let curve = self.map.curve();
-        self.map.check()?;
-        let mut pixels = vec![0; LEAF_BYTES];
-        for (leaf, hash) in (0..).zip(self.merkle.leaves()) {
-            if *hash != empty_hash(0) {
-                let block = leaf_block(curve.order(), leaf);
-                let pixels = &mut pixels[..block.cells() as usize * 4];
-                apply::read_rgba(self.map.body(), curve, block.start, pixels);
-                other.put_leaf(leaf, pixels)?;
-            }
-        }
-        self.map.check()
-    }
-
-    /// Replaces the pixels of a leaf, given in curve order; tree and histogram do not follow before
-    /// [`rescan`](Self::rescan).
-    pub(super) fn put_leaf(&mut self, leaf: u64, pixels: &[u8]) -> Result<(), BrickError> {
-        let curve = self.map.curve();
-        let block = leaf_block(curve.order(), leaf);
+        let block = leaf_block(curve.order(), leaf.index());
         self.map.reserve(rows_of(curve, block))?;
-        apply::write_rgba(self.map.body_mut(), curve, block.start, &pixels[..block.cells() as usize * 4]);
+        let pixels = &leaf.pixels()[..block.cells() as usize * 4];
+        apply::write_rgba(self.map.body_mut(), curve, block.start, pixels);
+        self.merkle.set([(leaf.index(), leaf.hash())]);
         Ok(())
     }
 

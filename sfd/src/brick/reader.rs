@@ -163,7 +163,10 @@ impl Brick {
             Some(TRAILER_NONE) => Source::Live(Box::new(Catalog::open_read_only(&Files::catalog_of(path))?)),
             Some(_) => {
                 let body_end = (HEADER_LEN as u64).saturating_add(view.header.compressed_size);
-                let index = view.map.read(|file| Index::decode(file, view.header.order, body_end))?.map_err(format)?;
+                let index = view
+                    .map
+                    .read(|file| Index::decode(file, view.header.order, body_end))?
+                    .map_err(format)?;
                 Source::sealed(&index, &view.header).map_err(format)?
             }
         };
@@ -230,7 +233,7 @@ impl Brick {
             side: header.side(),
             original_size: header.original_size,
             entropy: header.entropy,
-            hash: hex(&header.hash),
+            hash: header.hash_hex(),
             flags: header.flags,
             artifacts: self.artifacts()?,
         })
@@ -380,6 +383,10 @@ impl Brick {
     /// The pixels of a leaf in curve order, zero after the end of the curve.
     pub(super) fn leaf_in(&self, view: &View, leaf: u64) -> Result<Box<[u8; LEAF_BYTES]>, BrickError> {
         let mut pixels = Box::new([0; LEAF_BYTES]);
+        if leaf >= leaf_count(view.header.order) {
+            // Compaction has made the curve smaller since its number was heard of.
+            return Ok(pixels);
+        }
         let block = leaf_block(view.header.order, leaf);
         let out = &mut pixels[..block.cells() as usize * 4];
         match &self.source {

@@ -12,14 +12,14 @@ use bytes::Bytes;
 use tempfile::NamedTempFile;
 
 use super::error::IoContext;
+use super::files::{self, Files};
 use super::format::{FLAG_COMPRESSED, FLAG_METADATA, HEADER_LEN, Header, TRAILER_VERSION};
 use super::index::{Frames, Index, frame_sum};
-use super::live::LiveBrick;
 use super::pixels::Pixels;
-use super::{ArtifactId, BrickError, Row, files};
+use super::{ArtifactId, BrickError, Leaf, Row};
 use crate::artifact::Regions;
-use crate::fold::merkle::{LEAF_BYTES, empty_hash, leaf_block};
-use crate::fold::{FoldOp, FoldPlan, Layout, apply};
+use crate::fold::merkle::{Hash, LEAF_BYTES, empty_hash, leaf_block, leaf_count};
+use crate::fold::{FoldOp, FoldPlan, Layout, Merkle, apply};
 
 /// Level of the body's frames: a leaf has 16 KiB, higher levels gain little on so short a run.
 const ZSTD_LEVEL: i32 = 6;
@@ -48,7 +48,13 @@ pub struct SealedWriter {
 
 impl SealedWriter {
     /// Starts a brick of a given order. The file appears as `out`, readable by its owner only.
+    ///
+    /// # Errors
+    /// `out` is the name of a live brick, which is not to be lost, or no file can be made there.
     pub fn create(out: &Path, order: u8, cap: u8, options: SealOptions) -> Result<Self, BrickError> {
+        if Files::catalog_of(out).try_exists().doing("look for a catalog beside", out)? {
+            return Err(BrickError::invalid(out, "a live brick has this name; give the sealed one another"));
+        }
         let dir = out.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let file = tempfile::Builder::new()
             .prefix(".sfd-")
@@ -96,31 +102,69 @@ impl SealedWriter {
     }
 
     /// Order of the curve.
-    pub(super) fn order(&self) -> u8 {
+    pub fn order(&self) -> u8 {
         self.pixels.order()
     }
 
-    /// Takes the pixels of a leaf as they are, in curve order.
-    pub(super) fn put_leaf(&mut self, leaf: u64, pixels: &[u8]) -> Result<(), BrickError> {
-        self.pixels.put_leaf(leaf, pixels)
+    /// Base-2 logarithm of the largest block.
+    pub fn cap(&self) -> u8 {
+        self.cap
     }
 
-    /// The artifacts whose pixels [`put_leaf`](Self::put_leaf) has put there, and their named parts.
-    pub(super) fn set_rows(&mut self, rows: Vec<Row>, regions: HashMap<ArtifactId, Regions>) {
+    /// The hashes of the leaves that were put so far.
+    pub fn merkle(&self) -> &Merkle {
+        &self.pixels.merkle
+    }
+
+    /// Puts a leaf of another brick of the same tree in place of what was there.
+    ///
+    /// # Errors
+    /// There is no such leaf, or the disk is full.
+    pub fn put(&mut self, leaf: &Leaf) -> Result<(), BrickError> {
+        let count = leaf_count(self.pixels.order());
+        if leaf.index() >= count {
+            let detail = format!("it has {count} leaves, not one of number {}", leaf.index());
+            return Err(BrickError::invalid(&self.out, detail));
+        }
+        self.pixels.put(leaf)
+    }
+
+    /// Ends a brick that was put together from leaves, if its pixels have the Merkle root `root`.
+    ///
+    /// # Errors
+    /// As [`finish`](Self::finish), and when they have another one.
+    pub fn finish_as(
+        mut self,
+        rows: Vec<Row>,
+        regions: HashMap<ArtifactId, Regions>,
+        root: Hash,
+    ) -> Result<Header, BrickError> {
         self.rows = rows;
         self.regions = regions;
+        self.finish_with(Some(root))
     }
 
     /// Writes index and header, syncs, and gives the file its name.
     ///
     /// # Errors
     /// Rows overlap, or the disk is full. Then there is no file, or the one that was there before.
-    pub fn finish(mut self) -> Result<Header, BrickError> {
+    pub fn finish(self) -> Result<Header, BrickError> {
+        self.finish_with(None)
+    }
+
+    fn finish_with(mut self, root: Option<Hash>) -> Result<Header, BrickError> {
         let blocks = self.rows.iter().map(|row| (row.block, row.id));
         let used_end = Layout::from_blocks(self.pixels.order(), self.cap, blocks)
             .map_err(|source| BrickError::Layout { path: self.out.clone(), source })?
             .used_end();
+        // From the pixels themselves, whatever was believed of them before.
         self.pixels.rescan();
+        if root.is_some_and(|root| root != self.pixels.merkle.root()) {
+            return Err(BrickError::invalid(
+                &self.out,
+                "its pixels do not have the hash that they should have",
+            ));
+        }
         let mut header =
             Header { flags: FLAG_METADATA, trailer: Some(TRAILER_VERSION), ..self.pixels.header(used_end) };
         let mut frames = None;
@@ -181,16 +225,5 @@ impl SealedWriter {
             path: self.out.clone(),
             source,
         })
-    }
-}
-
-impl LiveBrick {
-    /// Seals this brick, as it is after its last commit, into a file of its own.
-    pub fn seal(&self, out: &Path, options: SealOptions) -> Result<Header, BrickError> {
-        let mut writer = SealedWriter::create(out, self.order(), self.cap(), options)?;
-        writer.rows = self.rows()?;
-        writer.regions = self.catalog().all_regions()?;
-        self.pixels().copy_to(&mut writer.pixels)?;
-        writer.finish()
     }
 }

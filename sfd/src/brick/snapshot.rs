@@ -1,127 +1,175 @@
-//! A sealed copy of a brick, of one moment, even while another process writes it.
+//! A live brick sealed while its writer goes on, as it was at one moment.
 //!
-//! The writer of a live brick is not stopped. A pass takes the leaf hashes of one moment from the catalog and copies
-//! the leaves whose copies do not have them. Most passes copy little, so that soon one ends before the next commit:
-//! then all pixels have the hashes of that moment, and the rows of the same moment go with them.
+//! The moment is a read transaction of the catalog: it gives rows and leaf hashes as one commit left them, however long
+//! it stays open. Pixels have no such thing. So the writer is asked to wait with its next commit until the transaction
+//! is open, which is milliseconds, and from then on to *keep* what a leaf held before it writes over it. The copy takes a
+//! leaf from the brick if it still has the hash that the transaction says, and else from what was kept. That all of it
+//! is of one moment is shown by its Merkle root, and by nothing else: a writer that keeps nothing costs another try.
+//! See `docs/decisions/0008-snapshot.md`.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::fs::File;
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use super::reader::{Brick, PATIENCE, Source};
-use super::sealed::{SealOptions, SealedWriter};
-use super::{ArtifactId, BrickError, Catalog, Row};
+use super::format::Header;
+use super::live::read_kept;
+use super::reader::{Brick, PATIENCE};
+use super::{ArtifactId, BrickError, Catalog, Row, SealOptions, SealedWriter, files};
 use crate::artifact::Regions;
-use crate::brick::format::Header;
-use crate::fold::merkle::{Hash, empty_hash, hash_of_leaf, leaf_block, leaf_count};
+use crate::fold::Merkle;
+use crate::fold::merkle::{Hash, LEAF_CELLS};
 
-/// What is in a brick: rows, and the named parts of those that have some.
-type Artifacts = (Vec<Row>, HashMap<ArtifactId, Regions>);
+/// Pause before another try: long enough for a commit to end.
+const PAUSE: Duration = Duration::from_millis(10);
 
-/// A copy that is being made of a live brick.
-struct Copy {
-    writer: SealedWriter,
-    /// What the pixels of each leaf in `writer` hash to.
-    leaves: Vec<Hash>,
+/// A writer that waits with its next commit, and then keeps what it writes over until this is dropped.
+pub trait Keeping {
+    /// It may go on writing.
+    fn go_on(&mut self);
 }
 
-impl Brick {
-    /// Copies this brick into a sealed one, compressed or not.
-    ///
-    /// # Errors
-    /// A leaf is damaged, or changes so fast that no moment could be had within five seconds; or the brick is one of
-    /// another program, which has no index. Then there is no file, or the one that was there before.
-    pub fn seal(&self, out: &Path, options: SealOptions) -> Result<Header, BrickError> {
-        match &self.source {
-            Source::Foreign => {
-                Err(BrickError::invalid(self.path(), "another program's, it has no artifacts"))
-            }
-            Source::Live(catalog) => self.seal_live(catalog, out, options),
-            Source::Sealed { rows, regions, leaves, cap, .. } => {
-                let mut writer = SealedWriter::create(out, self.header().order, *cap, options)?;
-                for (leaf, hash) in (0..).zip(leaves).filter(|(_, hash)| **hash != empty_hash(0)) {
-                    let pixels = self.leaf_in(self.view(), leaf)?;
-                    if hash_of_leaf(&pixels) != *hash {
-                        return Err(self.unsettled(leaf, "damaged, sfd verify tells more"));
-                    }
-                    writer.put_leaf(leaf, pixels.as_slice())?;
-                }
-                writer.set_rows(rows.clone(), regions.clone());
-                writer.finish()
-            }
+/// What a snapshot is, and what it took.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    /// Header of the sealed brick.
+    pub header: Header,
+    /// Artifacts in it.
+    pub artifacts: u64,
+    /// Those that are not verified.
+    pub unverified: u64,
+    /// How often it had to be tried.
+    pub tries: u32,
+    /// Leaves copied from the brick.
+    pub leaves: u64,
+    /// Leaves copied from what the writer had kept.
+    pub kept: u64,
+    /// How long commits had to wait, in all tries.
+    pub held: Duration,
+}
+
+/// Seals the live brick `live` as `out`. `keep` asks whoever writes it; it gives `None` when nobody writes or nobody
+/// answers.
+///
+/// # Errors
+/// The brick cannot be read, is sealed already, is damaged, or changes while nobody keeps what it was; `out` cannot be
+/// written. Then there is no file, or the one that was there before.
+pub fn snapshot(
+    live: &Path,
+    out: &Path,
+    options: SealOptions,
+    keep: &mut dyn FnMut() -> Option<Box<dyn Keeping>>,
+) -> Result<Snapshot, BrickError> {
+    let mut copy =
+        Copy { live, out, options, writer: None, leaves: 0, kept: 0, held: Duration::ZERO, stale: None };
+    let mut deadline = None;
+    for tries in 1.. {
+        let asked = Instant::now();
+        if let Some((rows, regions, root)) = copy.attempt(keep)?
+            && let Some(writer) = copy.writer.take()
+        {
+            let artifacts = rows.len() as u64;
+            let unverified = rows.iter().filter(|row| row.unverified.is_some()).count() as u64;
+            let header = writer.finish_as(rows, regions, root)?;
+            let Copy { leaves, kept, held, .. } = copy;
+            return Ok(Snapshot { header, artifacts, unverified, tries, leaves, kept, held });
         }
+        if *deadline.get_or_insert(Instant::now() + PATIENCE) < asked {
+            break;
+        }
+        std::thread::sleep(PAUSE);
+    }
+    let start = copy.stale.unwrap_or_default() * LEAF_CELLS;
+    let detail = format!(
+        "cells {start}..{} do not come to the hash that they should have: they are damaged (sfd verify says more, the \
+         daemon heals them when it starts), or changed while they were copied",
+        start + LEAF_CELLS
+    );
+    Err(BrickError::invalid(live, detail))
+}
+
+/// What is in a brick at one moment: rows, the named parts of those that have some, the Merkle root.
+type Found = (Vec<Row>, HashMap<ArtifactId, Regions>, Hash);
+
+/// The copy being made.
+struct Copy<'a> {
+    live: &'a Path,
+    out: &'a Path,
+    options: SealOptions,
+    writer: Option<SealedWriter>,
+    leaves: u64,
+    kept: u64,
+    held: Duration,
+    /// A leaf that did not have the hash that it should have, in the last try.
+    stale: Option<u64>,
+}
+
+impl Copy<'_> {
+    /// One try: rows and root of a moment whose pixels are in the copy, or `None`.
+    fn attempt(
+        &mut self,
+        keep: &mut dyn FnMut() -> Option<Box<dyn Keeping>>,
+    ) -> Result<Option<Found>, BrickError> {
+        let mut keeping = keep();
+        let since = Instant::now();
+        let kept = keeping.as_ref().map(|_| files::open_read(&files::kept_of(self.live))).transpose()?;
+        // Anew each time: growth, compaction and a new baseline replace the files. The one that is opened here stays as
+        // it is after that.
+        let brick = Brick::open(self.live)?;
+        let Some(catalog) = brick.catalog() else {
+            return Err(BrickError::invalid(self.live, "it is sealed already"));
+        };
+        catalog.snapshot(|catalog| {
+            // The first read begins the transaction.
+            let now = catalog.merkle(catalog.meta()?.order)?;
+            if let Some(keeping) = &mut keeping {
+                keeping.go_on();
+                self.held += since.elapsed();
+            }
+            let complete = self.copy(&brick, catalog, &now, kept.as_ref())?;
+            Ok(if complete { Some((catalog.rows()?, catalog.all_regions()?, now.root())) } else { None })
+        })
     }
 
-    fn seal_live(&self, catalog: &Catalog, out: &Path, options: SealOptions) -> Result<Header, BrickError> {
-        let mut copy = None;
-        // Runs from the end of the first pass, which reads everything, however large that is.
-        let mut deadline = None;
-        loop {
-            match catalog.snapshot(|catalog| self.pass(catalog, &mut copy, out, options))? {
-                Ok((rows, regions)) => {
-                    // A pass that gives rows has a copy.
-                    let Some(Copy { mut writer, .. }) = copy else { continue };
-                    writer.set_rows(rows, regions);
-                    return writer.finish();
-                }
-                Err(leaf) => {
-                    let deadline = *deadline.get_or_insert_with(|| Instant::now() + PATIENCE);
-                    if self.retry(deadline, |_| Ok(()))?.is_none() {
-                        return Err(self.unsettled(leaf, "written without a pause, or damaged; try again"));
-                    }
-                }
-            }
-        }
-    }
-
-    /// Copies what differs from the catalog's present state, in whose snapshot this runs. Gives its rows when all
-    /// pixels belong to them, else the first leaf that does not.
-    fn pass(
-        &self,
+    /// Copies what differs from the moment; whether all of it could be had.
+    fn copy(
+        &mut self,
+        brick: &Brick,
         catalog: &Catalog,
-        copy: &mut Option<Copy>,
-        out: &Path,
-        options: SealOptions,
-    ) -> Result<Result<Artifacts, u64>, BrickError> {
+        now: &Merkle,
+        kept: Option<&File>,
+    ) -> Result<bool, BrickError> {
         let meta = catalog.meta()?;
-        // Growth puts another file in the place of the one that was opened.
-        let view = self.fresh_view()?;
-        if view.header.order != meta.order {
-            return Ok(Err(0));
-        }
-        if copy.as_ref().is_none_or(|copy| copy.writer.order() != meta.order) {
-            let leaves = vec![empty_hash(0); leaf_count(meta.order) as usize];
-            let writer = SealedWriter::create(out, meta.order, meta.cap, options)?;
-            *copy = Some(Copy { writer, leaves });
-        }
-        let Some(Copy { writer, leaves }) = copy else { return Ok(Err(0)) };
-        let mut expected = vec![empty_hash(0); leaves.len()];
-        for (leaf, hash) in catalog.leaves()? {
-            match expected.get_mut(leaf as usize) {
-                Some(slot) => *slot = hash,
-                None => return Err(catalog.corrupt(format!("leaf {leaf} is outside the curve"))),
+        let fits = |writer: &SealedWriter| (writer.order(), writer.cap()) == (meta.order, meta.cap);
+        let writer = match self.writer.take().filter(fits) {
+            Some(writer) => writer,
+            None => SealedWriter::create(self.out, meta.order, meta.cap, self.options)?,
+        };
+        let writer = self.writer.insert(writer);
+        let ask = |level, nodes: &[u64]| Ok::<_, BrickError>(now.hashes(level, nodes));
+        let wanted = writer.merkle().differing(ask)?.leaves;
+        let mut missing: HashSet<u64> = wanted.iter().copied().collect();
+        let is_of_now = |leaf: &super::Leaf| now.leaves().get(leaf.index() as usize) == Some(&leaf.hash());
+        for leaf in brick.leaves_in(brick.view(), wanted) {
+            let leaf = leaf?;
+            if is_of_now(&leaf) {
+                writer.put(&leaf)?;
+                missing.remove(&leaf.index());
+                self.leaves += 1;
             }
         }
-        let mut unsettled = None;
-        for ((leaf, expected), copied) in (0..).zip(&expected).zip(leaves) {
-            if copied == expected {
-                continue;
-            }
-            let pixels = self.leaf_in(&view, leaf)?;
-            writer.put_leaf(leaf, pixels.as_slice())?;
-            *copied = hash_of_leaf(&pixels);
-            if copied != expected {
-                unsettled.get_or_insert(leaf);
-            }
+        // Kept before it was written over: whatever was found to be changed is there by now.
+        if let Some(kept) = kept.filter(|_| !missing.is_empty()) {
+            read_kept(kept, self.live, |leaf| {
+                if missing.contains(&leaf.index()) && is_of_now(&leaf) {
+                    writer.put(&leaf)?;
+                    missing.remove(&leaf.index());
+                    self.kept += 1;
+                }
+                Ok(())
+            })?;
         }
-        match unsettled {
-            Some(leaf) => Ok(Err(leaf)),
-            None => Ok(Ok((catalog.rows()?, catalog.all_regions()?))),
-        }
-    }
-
-    fn unsettled(&self, leaf: u64, why: &str) -> BrickError {
-        let block = leaf_block(self.header().order, leaf);
-        BrickError::invalid(self.path(), format!("cells {}..{} are {why}", block.start, block.end()))
+        self.stale = missing.into_iter().min();
+        Ok(self.stale.is_none())
     }
 }

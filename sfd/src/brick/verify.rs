@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 
 use super::reader::{Brick, PATIENCE, PATIENCE_AFTER_DAMAGE, Source, View, paths, root_of};
-use super::{ArtifactId, BrickError, Catalog, Row};
-use crate::fold::merkle::{Hash, LEAF_BYTES, empty_hash, hash_of_leaf, leaf_block, leaf_count};
+use super::{ArtifactId, BrickError, Catalog, Moment, Row};
+use crate::fold::merkle::{Hash, LEAF_BYTES, hash_of_leaf, leaf_block, leaf_count};
 use crate::fold::{Block, Curve, Histogram, Layout};
 
 /// Findings kept: a brick of noise has as many as leaves, and nobody reads them.
@@ -74,15 +74,6 @@ impl VerifyReport {
     }
 }
 
-/// What the pixels are compared with, all from one moment.
-struct Expected {
-    /// In curve order.
-    rows: Vec<Row>,
-    leaves: Vec<Hash>,
-    order: u8,
-    cap: u8,
-}
-
 impl Brick {
     /// Checks everything that can be checked without the source: header, layout, every leaf's hash, the channels of
     /// every cell, and the contents of exact artifacts. A live brick may be written meanwhile: what does not agree is
@@ -103,7 +94,7 @@ impl Brick {
         if let Some(finding) = self.check_header(patience)? {
             report.add(finding);
         }
-        let Some(expected) = self.expected()? else {
+        let Some(expected) = self.moment()? else {
             self.check_foreign(&mut report)?;
             return Ok(report);
         };
@@ -120,7 +111,7 @@ impl Brick {
             self.view()
         };
         let mut next = 0;
-        for (leaf, hash) in (0..).zip(&expected.leaves) {
+        for (leaf, hash) in (0..).zip(expected.merkle.leaves()) {
             let block = leaf_block(view.header.order, leaf);
             if report.is_full() {
                 break;
@@ -147,28 +138,6 @@ impl Brick {
         }
         name(&mut report, rows);
         Ok(report)
-    }
-
-    fn expected(&self) -> Result<Option<Expected>, BrickError> {
-        let mut expected = match &self.source {
-            Source::Foreign => return Ok(None),
-            Source::Sealed { rows, leaves, cap, .. } => {
-                Expected { rows: rows.clone(), leaves: leaves.clone(), order: self.header().order, cap: *cap }
-            }
-            Source::Live(catalog) => catalog.snapshot(|catalog| {
-                let meta = catalog.meta()?;
-                let mut leaves = vec![empty_hash(0); leaf_count(meta.order) as usize];
-                for (leaf, hash) in catalog.leaves()? {
-                    match leaves.get_mut(leaf as usize) {
-                        Some(slot) => *slot = hash,
-                        None => return Err(catalog.corrupt(format!("leaf {leaf} is outside the curve"))),
-                    }
-                }
-                Ok(Expected { rows: catalog.rows()?, leaves, order: meta.order, cap: meta.cap })
-            })?,
-        };
-        expected.rows.sort_unstable_by_key(|row| row.block);
-        Ok(Some(expected))
     }
 
     /// The header against index or catalog, and against the pixels where those cannot change meanwhile.
@@ -335,7 +304,7 @@ pub(super) fn rows_from<'a>(rows: &'a [Row], next: &mut usize, block: Block) -> 
     rows[*next..].iter().take_while(|row| row.block.start < block.end()).collect()
 }
 
-fn check_layout(expected: &Expected, report: &mut VerifyReport) {
+fn check_layout(expected: &Moment, report: &mut VerifyReport) {
     let mut layout = Layout::new(expected.order, expected.cap);
     let ids: HashSet<_> = expected.rows.iter().map(|row| row.id).collect();
     for row in &expected.rows {

@@ -21,7 +21,7 @@ pub(super) struct EventsArgs {
 
 pub(super) fn run(args: &EventsArgs, out: Out) -> Result<Exit, CliError> {
     let state = args.state.path()?;
-    let Some(stream) = super::status::connect(&state, Request::Events)? else {
+    let Some(stream) = super::status::connect(&state, &Request::Events)? else {
         return Err(CliError::no(format!(
             "no daemon runs on {}; start one with: sudo sfd run --watch /etc,/proc",
             state.display()

@@ -1,7 +1,7 @@
 //! `sfd log`: history from the catalogs.
 
 use std::os::unix::ffi::OsStringExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use base64::Engine;
@@ -11,8 +11,8 @@ use serde_json::json;
 
 use super::out::{human_time, printable};
 use super::patch::{Patch, Patches};
-use super::{CliError, Exit, Out, State, who};
-use crate::brick::{Catalog, HistoryQuery, HistoryRow, Verb};
+use super::{CliError, Exit, Out, State, live, who};
+use crate::brick::{HistoryQuery, HistoryRow, Verb};
 
 /// How often `-f` looks for new rows: well below what a person notices, and one cheap query a catalog.
 const FOLLOW_EVERY: Duration = Duration::from_millis(200);
@@ -44,35 +44,11 @@ pub(super) struct LogArgs {
     state: State,
 }
 
-/// The catalogs of a state directory, each with the path of its brick.
-pub(super) fn catalogs(state: &Path) -> Result<Vec<(PathBuf, Catalog)>, CliError> {
-    let bricks = state.join("bricks");
-    let entries = match std::fs::read_dir(&bricks) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(CliError::path(&bricks, &error)),
-    };
-    let mut found = Vec::new();
-    for entry in entries {
-        let path = entry.map_err(|error| CliError::path(&bricks, &error))?.path();
-        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        if let Some(name) = name.strip_suffix(".catalog.sqlite") {
-            let brick = bricks.join(format!("{name}.brick"));
-            found.push((brick, Catalog::open_read_only(&path)?));
-        }
-    }
-    found.sort_by(|a, b| a.0.cmp(&b.0));
-    Ok(found)
-}
-
 pub(super) fn run(args: &LogArgs, out: Out) -> Result<Exit, CliError> {
     let state = args.state.path()?;
-    let catalogs = catalogs(&state)?;
+    let catalogs = live::catalogs(&state)?;
     if catalogs.is_empty() {
-        return Err(CliError::no(format!(
-            "{}: no bricks yet; start with: sudo sfd run --watch /etc,/proc",
-            state.display()
-        )));
+        return Err(live::none_yet(&state));
     }
     let since_ns = args.since.as_deref().map(parse_since).transpose()?;
     let path = match &args.path {

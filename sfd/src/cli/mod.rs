@@ -2,7 +2,9 @@
 
 #![forbid(unsafe_code)]
 
+mod compact;
 mod config;
+mod diff;
 mod doctor;
 mod error;
 mod events;
@@ -10,11 +12,13 @@ mod export;
 mod extract;
 mod fold;
 mod inspect;
+mod live;
 mod log;
 mod out;
 mod patch;
 mod pictures;
 mod run;
+mod snapshot;
 mod status;
 mod verify;
 mod who;
@@ -96,6 +100,12 @@ enum Command {
     Verify(verify::VerifyArgs),
     /// Write a brick as a picture or as a file for other programs
     Export(export::ExportArgs),
+    /// Show which artifacts are different in two bricks
+    Diff(diff::DiffArgs),
+    /// Seal a live brick, as it is at one moment, without stopping the daemon
+    Snapshot(snapshot::SnapshotArgs),
+    /// Lay a live brick out anew, as a first fold would
+    Compact(compact::CompactArgs),
     /// Show what the daemon is doing
     Status(status::StatusArgs),
     /// Show what changed, when, and by whom
@@ -129,6 +139,9 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Extract(args) => extract::run(&args, out),
         Command::Verify(args) => verify::run(&args, out),
         Command::Export(args) => export::run(&args, out),
+        Command::Diff(args) => diff::run(&args, out),
+        Command::Snapshot(args) => snapshot::run(&args, out),
+        Command::Compact(args) => compact::run(&args, out),
         Command::Status(args) => status::run(&args, out),
         Command::Log(args) => log::run(&args, out),
         Command::Events(args) => events::run(&args, out),

@@ -2,7 +2,10 @@
 
 use std::io::{self, BufWriter, IsTerminal, Write};
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::Serialize;
+use serde_json::{Map, Value};
 
 use super::CliError;
 use crate::artifact::kinds::invisible;
@@ -67,6 +70,14 @@ pub(super) fn printable_line(text: &str) -> String {
         }
     }
     line
+}
+
+/// A path in JSON: lossy as `key`, and exact, in base64, as `key_bytes` where it is not UTF-8.
+pub(super) fn path_fields(fields: &mut Map<String, Value>, key: &str, path: &[u8]) {
+    fields.insert(key.to_owned(), String::from_utf8_lossy(path).into());
+    if std::str::from_utf8(path).is_err() {
+        fields.insert(format!("{key}_bytes"), BASE64.encode(path).into());
+    }
 }
 
 /// A size as people read it: `1.4 MiB`.

@@ -15,7 +15,7 @@ use super::config::{Config, Layers};
 use super::out::{human_bytes, human_count, printable};
 use super::{CliError, Exit, Out};
 use crate::agent::{Agent, AgentConfig, Shared, Status, StatusSource, brick_names};
-use crate::brick::{LiveBrick, SealOptions};
+use crate::brick::{SealOptions, snapshot};
 use crate::collect::{HookState, Rung, Source};
 
 /// How often the progress bar moves, and how often the end of the baseline is looked for.
@@ -357,9 +357,9 @@ fn live(
 fn seal(state: &std::path::Path, names: &[String], out: Out) -> Result<(), CliError> {
     let bricks = state.join("bricks");
     for name in names {
-        let (live, _, _) = LiveBrick::open(&bricks, name)?;
         let target = bricks.join(format!("{name}.sealed.brick"));
-        live.seal(&target, SealOptions::default())?;
+        let live = bricks.join(format!("{name}.brick"));
+        snapshot(&live, &target, SealOptions::default(), &mut || None)?;
         if out.json {
             out.json_line(&json!({ "event": "sealed", "brick": target }))?;
         } else {

@@ -26,7 +26,7 @@ pub(super) struct StatusArgs {
 }
 
 /// Connects to the daemon of a state directory; `None` when none runs.
-pub(super) fn connect(state: &Path, request: Request) -> Result<Option<UnixStream>, CliError> {
+pub(super) fn connect(state: &Path, request: &Request) -> Result<Option<UnixStream>, CliError> {
     let socket = StateDir::socket(state);
     let failed = |error: std::io::Error| CliError::path(&socket, &error);
     let mut stream = match UnixStream::connect(&socket) {
@@ -41,14 +41,14 @@ pub(super) fn connect(state: &Path, request: Request) -> Result<Option<UnixStrea
         }
         Err(error) => return Err(failed(error)),
     };
-    let line = serde_json::to_string(&request).map_err(|error| failed(error.into()))?;
+    let line = serde_json::to_string(request).map_err(|error| failed(error.into()))?;
     stream.write_all(format!("{line}\n").as_bytes()).map_err(failed)?;
     Ok(Some(stream))
 }
 
 pub(super) fn run(args: &StatusArgs, out: Out) -> Result<Exit, CliError> {
     let state = args.state.path()?;
-    let Some(mut stream) = connect(&state, Request::Status)? else {
+    let Some(mut stream) = connect(&state, &Request::Status)? else {
         let bricks = bricks_of(&state)?;
         if out.json {
             out.json_line(&json!({ "running": false, "state": state, "bricks": bricks }))?;
@@ -86,7 +86,7 @@ pub(super) fn run(args: &StatusArgs, out: Out) -> Result<Exit, CliError> {
 /// What can be said without a daemon: each brick, as it was left.
 fn bricks_of(state: &Path) -> Result<Vec<Value>, CliError> {
     let mut found = Vec::new();
-    for (path, catalog) in super::log::catalogs(state)? {
+    for (path, catalog) in super::live::catalogs(state)? {
         let rows = catalog.rows()?;
         let unverified = rows.iter().filter(|row| row.unverified.is_some()).count();
         let root = String::from_utf8_lossy(&catalog.meta()?.root_path).into_owned();

@@ -78,6 +78,17 @@ pub struct Merkle {
     levels: Vec<Vec<Hash>>,
 }
 
+/// Where two trees differ.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Differing {
+    /// The leaves with other hashes, in curve order.
+    pub leaves: Vec<u64>,
+    /// Leaf hashes that were compared; what lies under equal nodes was not.
+    pub leaves_compared: u64,
+    /// Hashes of every level that were compared.
+    pub nodes_compared: u64,
+}
+
 impl Merkle {
     /// The tree of an empty curve.
     pub fn empty(order: u8) -> Self {
@@ -154,6 +165,43 @@ impl Merkle {
         }
     }
 
+    /// Finds the leaves in which another tree of the same height differs, descending only where hashes do. `peer` gives
+    /// the other tree's hashes of some nodes of a level; it is called once a level, which over a network is a round
+    /// trip. A hash that it leaves out counts as another one.
+    ///
+    /// # Errors
+    /// Those of `peer`.
+    pub fn differing<E>(
+        &self,
+        mut peer: impl FnMut(usize, &[u64]) -> Result<Vec<Hash>, E>,
+    ) -> Result<Differing, E> {
+        let mut found = Differing::default();
+        let mut open = vec![0];
+        for (level, own) in self.levels.iter().enumerate().rev() {
+            let theirs = peer(level, &open)?;
+            found.nodes_compared += open.len() as u64;
+            let asked = open.iter().enumerate();
+            let other = asked.filter(|&(i, &node)| own.get(node as usize) != theirs.get(i));
+            let other = other.map(|(_, &node)| node);
+            if level == 0 {
+                found.leaves = other.collect();
+                found.leaves_compared = open.len() as u64;
+                break;
+            }
+            open = other.flat_map(|node| node * 4..node * 4 + 4).collect();
+            if open.is_empty() {
+                break;
+            }
+        }
+        Ok(found)
+    }
+
+    /// The hashes of some nodes of a level, as [`differing`](Self::differing) asks for them; those that there are.
+    pub fn hashes(&self, level: usize, nodes: &[u64]) -> Vec<Hash> {
+        let level = self.level(level).unwrap_or_default();
+        nodes.iter().map_while(|&node| level.get(node as usize).copied()).collect()
+    }
+
     /// The tree after the curve has grown to `order`: the leaves keep their hashes, the new ones are empty.
     #[must_use]
     pub fn grown(&self, order: u8) -> Self {
@@ -173,6 +221,22 @@ mod tests {
             assert_eq!(Merkle::of_body(&body, order).root(), empty_hash(levels));
             assert_eq!(Merkle::empty(order), Merkle::of_body(&body, order));
         }
+    }
+
+    #[test]
+    fn only_what_differs_is_descended_into() {
+        let leaf = |n: u64| (n, [n as u8 + 1; 32]);
+        let one = Merkle::of_leaves(9, (0..64).map(leaf));
+        let mut other = one.clone();
+        let ask = |other: &Merkle| one.differing(|level, nodes| Ok::<_, ()>(other.hashes(level, nodes)));
+        assert_eq!(ask(&other), Ok(Differing { nodes_compared: 1, ..Differing::default() }));
+        other.set([(17, [0; 32]), (18, [0; 32]), (63, [0; 32])]);
+        // The root, 4 nodes, 4 below each of two of them, and 4 leaves below each of two.
+        let expected = Differing { leaves: vec![17, 18, 63], leaves_compared: 8, nodes_compared: 21 };
+        assert_eq!(ask(&other), Ok(expected));
+        let silent = one.differing(|_, _| Ok::<_, ()>(Vec::new())).unwrap();
+        assert_eq!(silent.leaves.len(), 64, "what a peer does not know it does not have");
+        assert_eq!(one.differing(|level, _| if level == 2 { Err("gone") } else { Ok(vec![]) }), Err("gone"));
     }
 
     #[test]

@@ -24,7 +24,7 @@ pub use curve::Curve;
 pub use first::{FirstFold, FirstFoldItem, first_fold};
 pub use histogram::Histogram;
 pub use layout::{Layout, LayoutError, k_for_len};
-pub use merkle::{LEAF_CELLS, Merkle};
+pub use merkle::{Differing, LEAF_CELLS, Merkle};
 
 /// Smallest block: 2^6 cells, an 8x8 square, the unit of the fold tables.
 pub const K_MIN: u8 = 6;

@@ -281,6 +281,8 @@ proptest! {
         prop_assert!(fold.layout.cells() >= 2 * fold.layout.used_end());
         let order = fold.layout.order();
         prop_assert!(order == ORDER_MIN || fold.layout.cells() / 4 < 2 * fold.layout.used_end());
+        // The bound on wasted space, proved in docs/decisions/0004-layout.md.
+        prop_assert!(8 * fold.layout.used_end() < 17 * fold.layout.used_cells());
 
         // A permutation by a keyed sort; nothing about it matters but that it differs.
         items.sort_by_key(|item| (u64::from(item.id.0) + 1).wrapping_mul(seed | 1).rotate_left(17));

@@ -52,6 +52,10 @@ fn write(dir: &Path, random: &mut Random, commits: &mut u64, syncs: bool) -> Res
             brick.set_unverified_all("a test says so")?;
             session.unverify_all("a test says so");
         }
+        if random.below(12) == 0 {
+            let rows = brick.compact()?.rows;
+            session = Session::new(&brick, rows, LEN_LOG_MAX)?;
+        }
         let (batch, written) = session.batch(random)?;
         brick.commit(&batch)?;
         let line: Vec<String> = written.iter().map(|(id, version)| format!("{id}:{version}")).collect();

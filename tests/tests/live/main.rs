@@ -29,6 +29,7 @@ mod quiet;
 mod rungs;
 mod safety;
 mod service;
+mod snapshot;
 mod storage;
 mod who;
 

@@ -25,6 +25,8 @@ enum Step {
     Restart,
     /// The same, and some pixels are damaged meanwhile.
     Damage(u16),
+    /// Everything gets the place of a first fold.
+    Compact,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -65,6 +67,7 @@ fn step(with_losses: bool) -> impl Strategy<Value = Step> {
         1 + rare => Just(Step::Scan),
         rare => Just(Step::Restart),
         rare => any::<u16>().prop_map(Step::Damage),
+        1 => Just(Step::Compact),
     ]
 }
 
@@ -199,9 +202,15 @@ fn run(steps: &[Step], settled: bool, relative: bool, nameless: bool, entries_ma
                 file.write_all_at(&[0x5a; 40], (132 + u64::from(*at)).min(len - 40)).unwrap();
                 rig.open();
             }
+            Step::Compact => {
+                rig.compact();
+            }
         }
     }
     rig.settle().check();
+    // Laid out anew, it is what somebody makes who sees the tree for the first time.
+    let hash = rig.compact().check().opened().brick.root_hash();
+    assert_eq!(rig.forget().start().check().opened().brick.root_hash(), hash);
 }
 
 proptest! {

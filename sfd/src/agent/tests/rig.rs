@@ -384,6 +384,20 @@ impl Rig {
         self.scan()
     }
 
+    /// Gives everything the place of a first fold.
+    pub(super) fn compact(&mut self) -> &mut Self {
+        self.root.as_mut().unwrap().compact(&mut self.kernel).unwrap();
+        self
+    }
+
+    /// As somebody does who removes the bricks.
+    pub(super) fn forget(&mut self) -> &mut Self {
+        self.kill();
+        fs::remove_file(self.brick_path()).unwrap();
+        fs::remove_file(self.catalog_path()).unwrap();
+        self
+    }
+
     /// Looks at what was put off and is due at `now`.
     pub(super) fn look_later(&mut self, now: Instant) -> &mut Self {
         let root = self.root.as_mut().unwrap();

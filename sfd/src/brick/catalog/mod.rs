@@ -20,8 +20,8 @@ use super::error::IoContext;
 use super::files::{self, FileId};
 use super::{ArtifactId, BrickError, HistoryRow, Row};
 use crate::artifact::Regions;
-use crate::fold::Block;
-use crate::fold::merkle::{Hash, empty_hash};
+use crate::fold::merkle::{Hash, empty_hash, leaf_count};
+use crate::fold::{Block, Merkle};
 
 /// `PRAGMA application_id` of a catalog: "SFDC".
 const APPLICATION_ID: i64 = 0x5346_4443;
@@ -58,7 +58,8 @@ pub struct CatalogMeta {
 /// What the second transaction of a commit writes.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Changes<'a> {
-    pub(crate) order: Option<u8>,
+    /// Order and cap.
+    pub(crate) size: Option<(u8, u8)>,
     pub(crate) upserts: &'a [Row],
     pub(crate) deletes: &'a [ArtifactId],
     pub(crate) history: &'a [HistoryRow],
@@ -262,6 +263,17 @@ impl Catalog {
         })
     }
 
+    /// The Merkle tree over them.
+    pub(crate) fn merkle(&self, order: u8) -> Result<Merkle, BrickError> {
+        let leaves = self.leaves()?;
+        match leaves.last() {
+            Some((leaf, _)) if *leaf >= leaf_count(order) => {
+                Err(self.corrupt(format!("leaf {leaf} is outside the curve")))
+            }
+            _ => Ok(Merkle::of_leaves(order, leaves)),
+        }
+    }
+
     /// One leaf; the empty hash when it has no row.
     pub fn leaf(&self, leaf: u64) -> Result<Hash, BrickError> {
         self.with_ref(|connection| {
@@ -303,8 +315,9 @@ impl Catalog {
         let mut kept = self.kept.clone();
         self.with(|connection| {
             let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-            if let Some(order) = changes.order {
+            if let Some((order, cap)) = changes.size {
                 tx.execute("UPDATE meta SET value = ?1 WHERE key = 'order'", [order])?;
+                tx.execute("UPDATE meta SET value = ?1 WHERE key = 'cap'", [cap])?;
             }
             for &id in changes.deletes {
                 tx.prepare_cached("DELETE FROM artifact WHERE id = ?1")?.execute([id.0])?;

@@ -54,27 +54,40 @@ impl LiveBrick {
             cap,
             used_end,
             broken: false,
+            keeper: None,
         })
     }
 }
 
-/// A whole brick under the temporary name. Not synced: its pixels say only that nothing has been read yet, and a loss of
-/// power that takes some of them is found by their hashes and ends in the same state.
+/// A whole brick under the temporary name, painted by a plan. Not synced: its pixels say only that nothing has been read
+/// yet, and a loss of power that takes some of them is found by their hashes and ends in the same state.
 pub(super) fn write_aside(
     files: &Files,
     order: u8,
     used_end: u64,
     plan: &FoldPlan,
 ) -> Result<Pixels, BrickError> {
+    aside(files, order, |pixels| {
+        let blocks = pixels.prepare(plan, &files.brick)?;
+        pixels.apply(plan, &blocks);
+        let header = pixels.header(used_end).encode();
+        pixels.map.set_header(&header);
+        Ok(())
+    })
+}
+
+/// A whole brick under the temporary name; nothing is left of it when it cannot be painted.
+pub(super) fn aside(
+    files: &Files,
+    order: u8,
+    paint: impl FnOnce(&mut Pixels) -> Result<(), BrickError>,
+) -> Result<Pixels, BrickError> {
     let aside = files.new_brick();
     files::remove(&aside)?;
     let write = || {
         let mut pixels = Pixels::create(&aside, order)?;
         pixels.map.reserve(0..1)?;
-        let blocks = pixels.prepare(plan, &files.brick)?;
-        pixels.apply(plan, &blocks);
-        let header = pixels.header(used_end).encode();
-        pixels.map.set_header(&header);
+        paint(&mut pixels)?;
         Ok(pixels)
     };
     write().inspect_err(|_| {

@@ -13,7 +13,9 @@
 //! of power the disk may hold any mixture of old and new pages on both sides, and the hashes tell that apart in the
 //! same way: a leaf is trusted because it has the hash that the catalog says, never because it was written first.
 
+mod compact;
 mod create;
+mod keep;
 mod open;
 
 use std::fs::File;
@@ -23,8 +25,13 @@ use super::catalog::{Catalog, Changes, HistoryQuery, Missing, VersionLimits, Ver
 use super::files::{self, Files};
 use super::pixels::Pixels;
 use super::{BrickError, Commit, HistoryRow, Row};
+use crate::fold::merkle::{leaf_count, leaves_of};
 use crate::fold::{Block, FLAG_UNVERIFIED, K_CAP, LayoutError, ORDER_MAX, ORDER_MAX_EXACT, apply};
+use keep::Keeper;
 
+pub use compact::{Compacted, Compaction};
+pub use keep::Kept;
+pub(super) use keep::read_kept;
 pub use open::Recovery;
 
 /// A live brick, held by this process alone.
@@ -41,6 +48,8 @@ pub struct LiveBrick {
     used_end: u64,
     /// A commit failed after its first transaction: memory, pixels and catalog may disagree.
     broken: bool,
+    /// Somebody copies the brick.
+    keeper: Option<Keeper>,
 }
 
 /// What a commit did.
@@ -88,14 +97,6 @@ impl LiveBrick {
     /// The R bytes of some cells.
     pub fn cells(&self, start: u64, len: u64) -> Vec<u8> {
         apply::read_cells(self.pixels.map.body(), self.order(), start, len)
-    }
-
-    pub(super) fn catalog(&self) -> &Catalog {
-        &self.catalog
-    }
-
-    pub(super) fn pixels(&self) -> &Pixels {
-        &self.pixels
     }
 
     /// All rows as of the last commit.
@@ -146,6 +147,7 @@ impl LiveBrick {
         if !blocks.is_empty() {
             self.mark(&blocks)?;
         }
+        self.keep_leaves(blocks.iter().flat_map(|block| leaves_of(*block)));
         self.broken = true;
         let leaves = self.pixels.apply(&commit.plan, &blocks);
         self.finish(&Changes {
@@ -190,6 +192,7 @@ impl LiveBrick {
         self.check_usable()?;
         let whole = Block { start: 0, k: 2 * self.order() };
         self.mark(&[whole])?;
+        self.keep_leaves(0..leaf_count(self.order()));
         self.broken = true;
         let leaves = self.pixels.set_flag_everywhere(FLAG_UNVERIFIED);
         self.finish(&Changes { leaves: &leaves, unverify_all: Some((reason, anew)), ..Changes::default() })?;
@@ -305,7 +308,7 @@ impl LiveBrick {
         pixels.map.renamed(&self.files.brick);
         self.pixels = pixels;
         self.files.sync_dir()?;
-        self.finish(&Changes { order: Some(order), ..Changes::default() })?;
+        self.finish(&Changes { size: Some((order, self.cap)), ..Changes::default() })?;
         Ok(true)
     }
 }

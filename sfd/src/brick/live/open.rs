@@ -5,6 +5,7 @@ use std::io;
 use std::path::Path;
 
 use super::LiveBrick;
+use super::compact::finish_replacement;
 use super::create::{occupied_leaves, write_aside};
 use crate::brick::catalog::{Catalog, CatalogMeta, Changes};
 use crate::brick::error::IoContext;
@@ -52,12 +53,13 @@ impl LiveBrick {
             return Err(BrickError::CatalogMissing { path: files.catalog });
         }
         let lock = files.lock()?;
-        files.remove_leftovers()?;
         let catalog = Catalog::open(&files.catalog)?;
         let meta = catalog.meta()?;
         if !(ORDER_MIN..=ORDER_MAX_EXACT).contains(&meta.order) {
             return Err(catalog.corrupt(format!("order {}", meta.order)));
         }
+        finish_replacement(&files, &catalog)?;
+        files.remove_leftovers()?;
         let mut rows = catalog.rows()?;
 
         let found = find_pixels(&files, meta.order)?;
@@ -78,7 +80,17 @@ impl LiveBrick {
             }
         };
         let CatalogMeta { cap, root_path, .. } = meta;
-        let mut brick = Self { files, _lock: lock, pixels, catalog, root_path, cap, used_end, broken: false };
+        let mut brick = Self {
+            files,
+            _lock: lock,
+            pixels,
+            catalog,
+            root_path,
+            cap,
+            used_end,
+            broken: false,
+            keeper: None,
+        };
         let recovery = match lost {
             Some(reason) => brick.vouch_for_blank(reason)?,
             None => brick.distrust(&mut rows, meta.order)?,
