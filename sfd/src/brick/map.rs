@@ -12,6 +12,7 @@
 mod sigbus;
 
 use std::fs::{File, Metadata};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use memmap2::{Mmap, MmapMut};
@@ -26,6 +27,9 @@ use crate::fold::Curve;
 
 /// Rows of pixels in a band: the height of a Merkle leaf.
 const BAND_ROWS: u64 = 64;
+
+/// No file system tells holes that are smaller.
+const PAGE: u64 = 4096;
 
 /// The bands of a body.
 #[derive(Clone, Debug)]
@@ -45,10 +49,7 @@ impl Bands {
         let mut bands = Self::none(curve);
         for band in 0..bands.present.len() {
             let (start, end) = bands.in_file(band);
-            bands.present[band] = match rustix::fs::seek(file, SeekFrom::Data(start)) {
-                Ok(data) => data < end,
-                Err(error) => error != rustix::io::Errno::NXIO,
-            };
+            bands.present[band] = has_data(file, start, end);
         }
         bands
     }
@@ -74,6 +75,24 @@ impl Bands {
             (start as usize - HEADER_LEN)..(end as usize - HEADER_LEN)
         })
     }
+}
+
+/// Whether anything of a file may be other than zero between two offsets. Because of the header, bands start and end within
+/// pages: those can have data because of the bands beside this one, while its own pages are a hole, which on a full tmpfs
+/// cannot even be read through a map.
+fn has_data(file: &File, start: u64, end: u64) -> bool {
+    let (first, last) = (start.next_multiple_of(PAGE).min(end), (end / PAGE * PAGE).max(start));
+    let is_hole = first >= last
+        || match rustix::fs::seek(file, SeekFrom::Data(first)) {
+            Ok(data) => data >= last,
+            Err(error) => error == rustix::io::Errno::NXIO,
+        };
+    let is_zero = |range: std::ops::Range<u64>| {
+        let mut bytes = vec![0; range.end.saturating_sub(range.start) as usize];
+        // What cannot be read is told when it is used.
+        file.read_exact_at(&mut bytes, range.start).is_ok() && bytes.iter().all(|&byte| byte == 0)
+    };
+    !(is_hole && is_zero(start..first) && is_zero(last.max(first)..end))
 }
 
 /// A brick mapped for writing: header and body.
@@ -265,6 +284,24 @@ mod tests {
             bytes[8000]
         });
         assert!(matches!(seen, Err(BrickError::Truncated { .. })), "{seen:?}");
+    }
+
+    #[test]
+    fn a_band_is_not_taken_for_data_because_of_those_beside_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("t.brick");
+        let mut body = BodyMut::new(files::create_new(&path).unwrap(), &path, 8).unwrap();
+        body.reserve(64..128).unwrap();
+        body.body_mut()[64 * 1024..128 * 1024].fill(7);
+        body.sync().unwrap();
+        let present = |body: &BodyMut| Bands::of_file(&body.file, Curve::new(8)).present;
+        assert_eq!(present(&body), [false, true, false, false]);
+        // A copy may have an edge of a band and no more of it.
+        let (start, _) = body.bands.in_file(3);
+        body.file.write_all_at(&[1], start).unwrap();
+        assert_eq!(present(&body), [false, true, false, true]);
+        body.file.write_all_at(&[1], start - 1).unwrap();
+        assert_eq!(present(&body), [false, true, true, true]);
     }
 
     #[test]
