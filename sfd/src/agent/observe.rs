@@ -115,6 +115,12 @@ impl Root {
                     // Whether it can be listed may have changed with it.
                     tasks.compare(id);
                 }
+                // Names in it changed, or may have in the clock tick of the last look (see `row_of`). They may have been
+                // reported under another name of the directory, which it has no more.
+                let names = row.meta.mtime_ns != artifact.meta.mtime_ns || row.meta.ctime_ns == 0;
+                if is_dir(&row) && names && self.view.lists_on_hint() {
+                    tasks.compare(id);
+                }
                 if artifact.id != inode_of(&row) && is_dir(&row) {
                     // Another directory under the same name has other things in it.
                     tasks.compare(id);

@@ -213,6 +213,18 @@ fn run(steps: &[Step], settled: bool, relative: bool, nameless: bool, entries_ma
     assert_eq!(rig.forget().start().check().opened().brick.root_hash(), hash);
 }
 
+/// Found by the test below. All in one batch: a directory gets another name, a file is made in it under that name, and the
+/// directory gets its name back. The file's own event names a path that is not there any more; only the directory
+/// itself still says that something in it is new.
+#[test]
+fn a_file_made_in_a_directory_that_was_elsewhere_for_a_moment() {
+    use Happening::{Rename, Write};
+    let steps = [(Rename, 4, 2, 25), (Write, 42, 1, 0), (Rename, 20, 105, 55)];
+    for relative in [false, true] {
+        run(&steps.map(|(what, a, b, c)| Step::Happen(what, a, b, c)), true, relative, false, ENTRIES_MAX);
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { max_shrink_iters: 2000, ..ProptestConfig::with_cases(96) })]
 
