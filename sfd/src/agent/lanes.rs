@@ -104,3 +104,61 @@ fn work((mut view, mut looker): Lane, queue: &Mutex<Receiver<Job>>) {
         let _ = answer.send(looker.look(view.as_mut(), &path, None, true));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::artifact::look::LookOptions;
+    use crate::artifact::redact::Redactor;
+    use crate::artifact::view::DiskView;
+
+    fn lanes(root: &std::path::Path) -> Lanes<usize> {
+        Lanes::start(|| {
+            let looker = Looker::new(LookOptions::default(), Redactor::disabled());
+            Ok((Box::new(DiskView::new(root)), looker))
+        })
+        .unwrap()
+    }
+
+    #[test]
+    fn looks_come_in_the_order_in_which_they_were_asked_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |n: usize| dir.path().join(n.to_string());
+        // The first of each ten takes far longer than the others.
+        let len = |n: usize| if n.is_multiple_of(10) { 60_000 } else { n };
+        (0..200).for_each(|n| fs::write(path(n), vec![b'x'; len(n)]).unwrap());
+        let mut lanes = lanes(dir.path());
+        (0..=200).for_each(|n| lanes.ask(n, path(n), len(n) as u64));
+        for n in 0..200 {
+            let (at, look) = lanes.take().unwrap();
+            let Some(Look::Changed(artifact)) = look else { panic!("{n}: {look:?}") };
+            assert_eq!((at, artifact.path, artifact.len), (n, path(n), len(n) as u64));
+        }
+        // The one that is not there.
+        assert_eq!(lanes.take(), Some((200, Some(Look::Gone))));
+        assert_eq!(lanes.take(), None);
+    }
+
+    #[test]
+    fn what_waits_is_bounded_and_may_be_given_up() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("file");
+        fs::write(&file, "x").unwrap();
+        let mut lanes = lanes(dir.path());
+        // By contents, with one that is larger than the bound ...
+        lanes.ask(0, file.clone(), AHEAD_BYTES * 2);
+        assert!(!lanes.has_room());
+        lanes.take().unwrap();
+        // ... and by number.
+        let mut asked = 0;
+        while lanes.has_room() {
+            lanes.ask(asked, file.clone(), 1);
+            asked += 1;
+        }
+        assert_eq!(asked, AHEAD_LOOKS);
+        // Ends the threads, whatever they have not come to.
+        drop(lanes);
+    }
+}
