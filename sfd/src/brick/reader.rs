@@ -557,13 +557,15 @@ impl ArtifactEntry {
 /// Directories above each other, at most: far more than a path has bytes. A damaged index may hold a ring.
 const DEPTH_MAX: usize = 10_000;
 /// Bytes of a path, on average over a brick, at most: ten times as many as real trees have. A damaged index may hold a
-/// chain as long as itself, whose paths would be its square.
+/// chain as long as itself, whose paths would be its square ...
 const PATH_BYTES_MAX: usize = 1024;
+/// ... beside this: a real chain of 180 directories with names as long as they may be.
+const PATH_BYTES_FREE: usize = 4 << 20;
 
 /// The whole path of every row. A row whose parents are missing, form a ring or are far too many is named from where
 /// that shows.
 pub fn paths(rows: &[Row]) -> HashMap<ArtifactId, Vec<u8>> {
-    let mut room = rows.len().saturating_mul(PATH_BYTES_MAX);
+    let mut room = rows.len().saturating_mul(PATH_BYTES_MAX).saturating_add(PATH_BYTES_FREE);
     let by_id: HashMap<ArtifactId, &Row> = rows.iter().map(|row| (row.id, row)).collect();
     let mut paths: HashMap<ArtifactId, Vec<u8>> = HashMap::with_capacity(rows.len());
     for row in rows {
