@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::moment::Touched;
-use super::reader::paths;
+use super::paths::paths;
 use super::{ArtifactId, Moment, Row};
 use crate::artifact::FileType;
 use crate::fold::Differing;

@@ -32,6 +32,7 @@ pub mod live;
 #[expect(unsafe_code, reason = "the one place where files are mapped into memory")]
 mod map;
 pub mod moment;
+mod paths;
 mod picture;
 pub mod pixelrts;
 mod pixels;

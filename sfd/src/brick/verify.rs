@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use super::reader::{Brick, PATIENCE, PATIENCE_AFTER_DAMAGE, Source, View, paths, root_of};
+use super::paths::paths;
+use super::reader::{Brick, PATIENCE, PATIENCE_AFTER_DAMAGE, Source, View, root_of};
 use super::{ArtifactId, BrickError, Catalog, Moment, Row};
 use crate::fold::merkle::{Hash, LEAF_BYTES, hash_of_leaf, leaf_block, leaf_count};
 use crate::fold::{Block, Curve, Histogram, Layout};

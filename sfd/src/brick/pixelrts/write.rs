@@ -17,7 +17,7 @@ use super::blueprint::{Blueprint, COMPONENTS_MAX};
 use super::{BLUEPRINT_KEYWORD, FORMAT, FORMAT_VERSION, KEYWORD, SIDE_MAX, TEXT_MAX, json};
 use crate::brick::error::IoContext;
 use crate::brick::index::hex;
-use crate::brick::reader::paths;
+use crate::brick::paths::paths;
 use crate::brick::{Brick, BrickError, ExportError, Row};
 use crate::fold::merkle::{Hash, LEAF_CELLS, leaf_block};
 use crate::fold::{Curve, Histogram, apply};
