@@ -6,6 +6,7 @@
 //! collect/   ring bytes -> Event      the only place with aya
 //! batch/     Event      -> Batch      per path, keeps the last state, bounded
 //! artifact/  Batch      -> Artifact   stat + read + hash; unchanged ones stop here
+//! enrich/    Artifact   -> Semantics  a language model, off the hot path; rules are in artifact/kinds/
 //! fold/      Artifact   -> FoldPlan   layout and the affected Hilbert intervals; pure
 //! brick/     FoldPlan   -> bytes      V2BR file, catalog, crash safety
 //! agent      wires them together
@@ -18,4 +19,5 @@ pub mod batch;
 pub mod brick;
 pub mod cli;
 pub mod collect;
+pub mod enrich;
 pub mod fold;

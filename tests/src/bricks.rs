@@ -41,6 +41,7 @@ pub fn file(id: u32, name: &str, contents: &[u8], block: Block, version: i64) ->
             tags: vec!["test".into()],
             risk: Risk { level: (id % 5) as u8, reasons: vec!["because".into()] },
             source: SemanticsSource::Heuristic,
+            answered: None,
         },
     }
 }

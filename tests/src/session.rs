@@ -137,6 +137,8 @@ fn tell(batch: &mut Commit, old: Option<&Row>, new: Option<&Row>) {
         from: None,
         verb: if new.is_some() { Verb::Modified } else { Verb::Deleted },
         detail: String::new(),
+        meaning: Vec::new(),
+        reasons: Vec::new(),
         writers: Vec::new(),
         more_writers: false,
         unknown_writers: true,

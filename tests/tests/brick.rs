@@ -276,6 +276,8 @@ fn history_is_found_by_path_time_and_writer() {
         from: from.map(|from| from.as_bytes().to_vec()),
         verb: if from.is_some() { Verb::Renamed } else { Verb::Modified },
         detail: "size 10 -> 12".into(),
+        meaning: Vec::new(),
+        reasons: Vec::new(),
         writers: vec![Writer {
             pid: 7,
             start_ns: u64::MAX,
@@ -321,6 +323,8 @@ fn written(at_ns: i64, writers: Vec<Writer>) -> HistoryRow {
         from: None,
         verb: Verb::Modified,
         detail: String::new(),
+        meaning: Vec::new(),
+        reasons: Vec::new(),
         more_writers: at_ns % 20 == 0,
         unknown_writers: writers.is_empty(),
         writers,

@@ -413,6 +413,8 @@ impl Life {
             from: None,
             verb: Verb::Modified,
             detail: String::new(),
+            meaning: Vec::new(),
+            reasons: Vec::new(),
             writers: vec![],
             more_writers: false,
             unknown_writers: true,

@@ -306,6 +306,8 @@ impl Root {
             from: from.map(|path| path.as_os_str().as_bytes().to_vec()),
             verb,
             detail,
+            meaning: Vec::new(),
+            reasons: Vec::new(),
             writers: dirty.writers.clone(),
             more_writers: dirty.more_writers,
             unknown_writers: dirty.unknown_writer || dirty.writers.is_empty(),

@@ -163,6 +163,7 @@ fn unread_semantics(file_type: FileType) -> Semantics {
         tags: Vec::new(),
         risk: Risk::default(),
         source: SemanticsSource::Heuristic,
+        answered: None,
     }
 }
 

@@ -124,6 +124,20 @@ pub struct Semantics {
     pub risk: Risk,
     /// Who says so.
     pub source: SemanticsSource,
+    /// Which model gave title, summary and tags, when one did. Boxed: most artifacts are described by rules.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answered: Option<Box<Answered>>,
+}
+
+/// Where the words of a model come from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Answered {
+    /// Name of the model, as the server was asked for it.
+    pub model: String,
+    /// Version of the question ([`crate::enrich::PROMPT_VERSION`]).
+    pub prompt_version: u32,
+    /// When, nanoseconds since the Unix epoch.
+    pub at_ns: i64,
 }
 
 /// A risk with its reasons.
@@ -141,4 +155,6 @@ pub struct Risk {
 pub enum SemanticsSource {
     /// Rules in this program.
     Heuristic,
+    /// A language model for title, summary and tags; the risk is that of the rules, or higher.
+    Llm,
 }

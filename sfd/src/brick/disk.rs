@@ -39,6 +39,15 @@ pub(crate) fn semantics_of_json(json: &str) -> Result<Semantics, String> {
     serde_json::from_str(json).map_err(|error| error.to_string())
 }
 
+/// Lines of text as a JSON array.
+pub(crate) fn lines_to_json(lines: &[String]) -> String {
+    serde_json::to_string(lines).unwrap_or_default()
+}
+
+pub(crate) fn lines_of_json(json: &str) -> Result<Vec<String>, String> {
+    serde_json::from_str(json).map_err(|error| error.to_string())
+}
+
 /// A [`Writer`] in the catalog. What version 1 did not have is empty when it is missing.
 #[derive(Serialize, Deserialize)]
 struct WriterRecord {

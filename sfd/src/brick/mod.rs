@@ -93,9 +93,7 @@ impl Row {
     /// The G and B channels of its pixels.
     pub fn paint(&self) -> Paint {
         let flag = |on: bool, flag: u8| if on { flag } else { 0 };
-        let described_by_llm = match self.semantics.source {
-            SemanticsSource::Heuristic => false,
-        };
+        let described_by_llm = self.semantics.source == SemanticsSource::Llm;
         let flags = flag(self.redacted, fold::FLAG_REDACTED)
             | flag(!self.exact, fold::FLAG_DIGEST)
             | flag(self.unverified.is_some(), fold::FLAG_UNVERIFIED)
@@ -159,8 +157,12 @@ pub struct HistoryRow {
     pub from: Option<Vec<u8>>,
     /// What happened.
     pub verb: Verb,
-    /// What it means, one line (`mode 0644 -> 0600`, `size 10 -> 12`).
+    /// What changed, one line (`mode 0644 -> 0600`, `size 10 -> 12`).
     pub detail: String,
+    /// What the change of contents means, a line each (`PermitRootLogin no -> yes`); empty where nothing is known.
+    pub meaning: Vec<String>,
+    /// Why an operator should care about this change, in words; what is risky about the artifact itself is in its row.
+    pub reasons: Vec<String>,
     /// Who: the writers known, possibly none. JSON of [`crate::collect::Writer`]s in the catalog.
     pub writers: Vec<crate::collect::Writer>,
     /// There were, or may have been, more than are named.
@@ -169,7 +171,7 @@ pub struct HistoryRow {
     pub unknown_writers: bool,
     /// Kind name at the time.
     pub kind: String,
-    /// Risk level at the time.
+    /// Risk level of the artifact at the time, or of the change if that is higher.
     pub risk: u8,
 }
 

@@ -152,6 +152,8 @@ mod tests {
             from: None,
             verb,
             detail: String::new(),
+            meaning: Vec::new(),
+            reasons: Vec::new(),
             writers: Vec::new(),
             more_writers: false,
             unknown_writers: true,

@@ -152,6 +152,8 @@ mod tests {
             from: None,
             verb: crate::brick::Verb::Modified,
             detail: String::new(),
+            meaning: Vec::new(),
+            reasons: Vec::new(),
             writers,
             more_writers,
             unknown_writers,

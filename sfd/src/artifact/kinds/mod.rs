@@ -223,6 +223,15 @@ impl Draft {
     }
 }
 
+/// One thing that the contents of an artifact say, such as the licence of a kernel module.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Fact {
+    /// What it is about, such as `licence`.
+    pub name: &'static str,
+    /// At most [`SUMMARY_CHARS_MAX`] characters, clean.
+    pub value: String,
+}
+
 /// One line of the table.
 struct Rule {
     kind: Kind,
@@ -315,6 +324,7 @@ pub fn describe(input: &ArtifactInput<'_>) -> Semantics {
         tags,
         risk: Risk { level: draft.risk.level.min(4), reasons },
         source: SemanticsSource::Heuristic,
+        answered: None,
     }
 }
 

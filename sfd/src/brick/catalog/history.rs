@@ -45,7 +45,7 @@ impl Catalog {
             "?1 IS NULL AND ?2 IS NULL AND ?3 IS NULL"
         };
         let sql = format!(
-            "SELECT id, at_ns, path, from_path, verb, detail, ({WRITERS}), kind, risk, others FROM history \
+            "SELECT id, at_ns, path, from_path, verb, detail, ({WRITERS}), kind, risk, others, meaning, reasons FROM history \
              WHERE {by_path} AND (?4 IS NULL OR at_ns >= ?4) \
              AND (?5 IS NULL OR EXISTS (SELECT 1 FROM json_each(({WRITERS})) WHERE value ->> 'comm' = ?5)) \
              AND id > ?6 ORDER BY id {direction} LIMIT ?7"
@@ -109,8 +109,8 @@ impl Catalog {
 
 /// Appends a line and returns its number.
 pub(super) fn append(connection: &Connection, row: &HistoryRow) -> rusqlite::Result<i64> {
-    let sql = "INSERT INTO history (at_ns, path, from_path, verb, detail, writers, kind, risk, others) \
-               VALUES (?1, ?2, ?3, ?4, ?5, '[]', ?6, ?7, ?8)";
+    let sql = "INSERT INTO history (at_ns, path, from_path, verb, detail, writers, kind, risk, others, meaning, \
+               reasons) VALUES (?1, ?2, ?3, ?4, ?5, '[]', ?6, ?7, ?8, ?9, ?10)";
     let others = if row.more_writers { MORE_WRITERS } else { 0 }
         | if row.unknown_writers { UNKNOWN_WRITERS } else { 0 };
     connection.prepare_cached(sql)?.execute(params![
@@ -122,6 +122,8 @@ pub(super) fn append(connection: &Connection, row: &HistoryRow) -> rusqlite::Res
         row.kind,
         row.risk,
         others,
+        disk::lines_to_json(&row.meaning),
+        disk::lines_to_json(&row.reasons),
     ])?;
     let line = connection.last_insert_rowid();
     if row.writers.is_empty() {
@@ -155,6 +157,12 @@ fn decode(row: &rusqlite::Row<'_>) -> rusqlite::Result<Result<HistoryRow, String
         (Ok(verb), Ok(writers)) => (verb, writers),
         (Err(detail), _) | (_, Err(detail)) => return Ok(Err(detail)),
     };
+    let lines =
+        |column| row.get_ref(column)?.as_str().map(disk::lines_of_json).map_err(rusqlite::Error::from);
+    let (meaning, reasons) = match (lines(10)?, lines(11)?) {
+        (Ok(meaning), Ok(reasons)) => (meaning, reasons),
+        (Err(detail), _) | (_, Err(detail)) => return Ok(Err(detail)),
+    };
     let others: i64 = row.get(9)?;
     Ok(Ok(HistoryRow {
         at_ns: row.get(1)?,
@@ -162,6 +170,8 @@ fn decode(row: &rusqlite::Row<'_>) -> rusqlite::Result<Result<HistoryRow, String
         from: row.get(3)?,
         verb,
         detail: row.get(5)?,
+        meaning,
+        reasons,
         more_writers: others & MORE_WRITERS != 0,
         // Version 1 did not tell.
         unknown_writers: others & UNKNOWN_WRITERS != 0 || writers.is_empty(),

@@ -26,9 +26,10 @@ use crate::fold::{Block, Merkle};
 /// `PRAGMA application_id` of a catalog: "SFDC".
 const APPLICATION_ID: i64 = 0x5346_4443;
 /// `PRAGMA user_version`: the schema written here.
-const SCHEMA_VERSION: i64 = 3;
+const SCHEMA_VERSION: i64 = 4;
 /// What brings an earlier schema to the next one, the first from version 1.
-const UPGRADES: [&str; 2] = [include_str!("upgrade_1.sql"), include_str!("upgrade_2.sql")];
+const UPGRADES: [&str; 3] =
+    [include_str!("upgrade_1.sql"), include_str!("upgrade_2.sql"), include_str!("upgrade_3.sql")];
 /// How long a statement waits for another process. Writers are serialized by the brick's lock, so only a checkpoint or
 /// a person's `sqlite3` can be in the way.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);

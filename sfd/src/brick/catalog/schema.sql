@@ -59,7 +59,9 @@ CREATE TABLE history (
     writers   TEXT NOT NULL,       -- JSON array: numbers of writers; in rows of version 1 the writers themselves
     kind      TEXT NOT NULL,
     risk      INTEGER NOT NULL,
-    others    INTEGER NOT NULL DEFAULT 0 -- 1: more writers than are named; 2: unknown ones; 3: both
+    others    INTEGER NOT NULL DEFAULT 0, -- 1: more writers than are named; 2: unknown ones; 3: both
+    meaning   TEXT NOT NULL DEFAULT '[]', -- JSON array: what the change means, a line each
+    reasons   TEXT NOT NULL DEFAULT '[]'  -- JSON array: why to care about the change
 ) STRICT;
 CREATE INDEX history_at ON history(at_ns);
 CREATE INDEX history_path ON history(path);

@@ -1,0 +1,7 @@
+//! Stage 4: what an artifact means. Rules say it at once (`artifact/kinds/`); a language model on a server nearby says it
+//! better, later, off the way from a change to the brick.
+#![forbid(unsafe_code)]
+
+/// Version of the question that a model is asked. Another wording is another version: answers to earlier ones are not
+/// used any more.
+pub const PROMPT_VERSION: u32 = 1;
