@@ -8,6 +8,7 @@ use tracing::{debug, warn};
 
 use super::clock::thread_cpu;
 use super::describe::{describe_change, is_noise};
+use super::labels::keep_words;
 use super::later::SOON;
 use super::reconcile::{Tasks, Trust};
 use super::root::{EVENTS_LOST, RESTARTED, Root};
@@ -184,7 +185,8 @@ impl Root {
         // As it is on the brick or in the draft until the new state is drafted.
         let replaced = self.contents_before(old, &artifact.path, artifact.content_hash);
         let block = self.resize(old, artifact);
-        let row = row_of(old.id, old.parent, old.name.clone(), block, artifact);
+        let mut row = row_of(old.id, old.parent, old.name.clone(), block, artifact);
+        keep_words(old, &mut row);
         let same_cells = block == old.block
             && row.content_hash == old.content_hash
             && row.redacted == old.redacted
@@ -217,6 +219,8 @@ impl Root {
             self.draft.born(dirty.first_ns);
         }
         self.note_secret(&row, &artifact.path, old.redacted || old.was_never_read());
+        self.forget_words(old, &row);
+        self.want_words(&row);
         self.keep(row);
     }
 

@@ -23,7 +23,7 @@ pub mod redact;
 pub mod regions;
 pub mod view;
 
-pub use look::{Known, Look, LookOptions, Looker, Renamed};
+pub use look::{Examined, Known, Look, LookOptions, Looker, Renamed};
 pub use redact::{RedactError, Redaction, Redactor};
 pub use regions::{Region, Regions};
 
@@ -130,7 +130,7 @@ pub struct Semantics {
 }
 
 /// Where the words of a model come from.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Answered {
     /// Name of the model, as the server was asked for it.
     pub model: String,
@@ -138,6 +138,10 @@ pub struct Answered {
     pub prompt_version: u32,
     /// When, nanoseconds since the Unix epoch.
     pub at_ns: i64,
+    /// The risk level by rules alone. The model may have raised it, and its next answer must start from here.
+    pub rules_risk: u8,
+    /// So many of the tags, the first ones, are by rules.
+    pub rules_tags: u8,
 }
 
 /// A risk with its reasons.
@@ -147,6 +151,16 @@ pub struct Risk {
     pub level: u8,
     /// Why, in words.
     pub reasons: Vec<String>,
+}
+
+impl Risk {
+    /// The levels in words.
+    pub const WORDS: [&'static str; 5] = ["none", "low", "medium", "high", "critical"];
+
+    /// The level in a word.
+    pub fn word(&self) -> &'static str {
+        Self::WORDS[usize::from(self.level).min(Self::WORDS.len() - 1)]
+    }
 }
 
 /// Who described an artifact.

@@ -277,6 +277,7 @@ impl Config {
                     age_ns: i64::from(self.versions_days).saturating_mul(86_400 * 1_000_000_000),
                 },
             },
+            llm: None,
             file_ring_bytes: self.file_ring_kib * 1024,
             watched_max: self.watched_max,
         })
