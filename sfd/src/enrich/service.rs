@@ -345,11 +345,11 @@ impl<H: Host> Service<H> {
     async fn connect(&mut self) {
         match Client::connect(&self.config.client).await {
             Ok(client) => {
-                info!(url = client.url(), model = client.model(), "a model describes artifacts");
+                info!(url = client.endpoint(), model = client.model(), "a model describes artifacts");
                 {
                     let mut inner = self.enricher.lock();
-                    inner.status.url = Some(client.url().to_owned());
-                    inner.status.protocol = Some(client.protocol().name().to_owned());
+                    inner.status.url = Some(client.endpoint().to_owned());
+                    inner.status.protocol = serde_json::to_value(client.protocol()).ok().and_then(|name| name.as_str().map(str::to_owned));
                     if inner.status.model.as_deref() != Some(client.model()) {
                         inner.status.model = Some(client.model().to_owned());
                         inner.sweep = true;
@@ -549,14 +549,15 @@ async fn one<H: Host>(
     }
     let Some(question) = question else { return (taken, Done::Gone) };
     let done = match client.ask(&question).await {
-        Ok(Reply { answer, tokens_in, tokens_out, took }) => {
+        Ok(Reply { answer, tokens_in, tokens_out, took, loading }) => {
             let (tokens, at_ns) = (tokens_in.saturating_add(tokens_out), crate::agent::now_ns());
             if let Some(cache) = &cache {
                 let result = lock(cache).put(&subject, client.model(), Ok(&answer), tokens, at_ns);
                 note_cache(&enricher, result);
             }
             let labelled = label(&*host, &enricher, &client, subject, answer, at_ns).await;
-            Done::Answered { tokens, took, labelled }
+            // The next answer will not have to wait for the model to be loaded.
+            Done::Answered { tokens, took: took.saturating_sub(loading), labelled }
         }
         Err(error) => Done::Failed(error),
     };
