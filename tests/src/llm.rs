@@ -12,6 +12,10 @@ use crate::wait_for;
 
 /// The name under which it serves its model.
 pub const MODEL: &str = "qwen2.5-coder";
+/// Questions at a time; the server divides its context among them.
+const SLOTS: u32 = 2;
+/// Tokens of question and answer: the tiny model has hardly more than single bytes as tokens.
+const CONTEXT: u32 = 8192;
 /// For the start. The model is read in milliseconds; on a bare machine the command gets the server first.
 const READY_WITHIN: Duration = Duration::from_mins(10);
 /// For a server that has been started before.
@@ -21,6 +25,8 @@ const READY_AGAIN_WITHIN: Duration = Duration::from_mins(1);
 pub struct LlamaServer {
     child: Child,
     port: u16,
+    context: u32,
+    key: Option<String>,
 }
 
 impl LlamaServer {
@@ -29,8 +35,28 @@ impl LlamaServer {
     /// # Panics
     /// When there is none: `SFD_LLAMA_SERVER` names the command, else `llama-server` is looked for on the path.
     pub fn start() -> Self {
+        Self::with(CONTEXT, None)
+    }
+
+    /// One whose questions and answers have at most so many tokens together.
+    ///
+    /// # Panics
+    /// As [`Self::start`].
+    pub fn with_context(tokens: u32) -> Self {
+        Self::with(tokens, None)
+    }
+
+    /// One that wants to have a key.
+    ///
+    /// # Panics
+    /// As [`Self::start`].
+    pub fn with_key(key: &str) -> Self {
+        Self::with(CONTEXT, Some(key.to_owned()))
+    }
+
+    fn with(context: u32, key: Option<String>) -> Self {
         let port = free_port();
-        let server = Self { child: spawn(port), port };
+        let server = Self { child: spawn(port, context, key.as_deref()), port, context, key };
         server.wait_ready(READY_WITHIN);
         server
     }
@@ -52,7 +78,7 @@ impl LlamaServer {
     /// When it does not come back.
     pub fn restart(&mut self) {
         self.kill();
-        self.child = spawn(self.port);
+        self.child = spawn(self.port, self.context, self.key.as_deref());
         self.wait_ready(READY_AGAIN_WITHIN);
     }
 
@@ -67,14 +93,14 @@ impl Drop for LlamaServer {
     }
 }
 
-fn spawn(port: u16) -> Child {
+fn spawn(port: u16, context: u32, key: Option<&str>) -> Child {
     let program = std::env::var("SFD_LLAMA_SERVER").unwrap_or_else(|_| "llama-server".to_owned());
     Command::new(&program)
         .arg("-m")
         .arg(model())
         .args(["--host", "127.0.0.1", "--port", &port.to_string(), "--alias", MODEL])
-        // Two slots of 8192 tokens: the tiny model has hardly more than single bytes as tokens.
-        .args(["-c", "16384", "-np", "2", "-t", "2", "--offline"])
+        .args(["-c", &(SLOTS * context).to_string(), "-np", &SLOTS.to_string(), "-t", "2", "--offline"])
+        .args(key.iter().flat_map(|key| ["--api-key", key]))
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()
