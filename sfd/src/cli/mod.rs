@@ -13,6 +13,7 @@ mod extract;
 mod fold;
 mod inspect;
 mod live;
+mod llm;
 mod log;
 mod out;
 mod patch;

@@ -33,14 +33,19 @@ pub(super) struct Http {
     timeout: Duration,
 }
 
+/// Sets who does the cryptography, which an HTTP client needs even when it uses none.
+pub fn set_crypto_provider() {
+    PROVIDER.call_once(|| {
+        // An error means that there is one already, which is as good.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+    });
+}
+
 impl Http {
     /// Looks up where the server is; does not connect.
     pub(super) async fn open(url: &str, config: &LlmConfig) -> Result<Self, AskError> {
         let endpoint = Endpoint::find(url, config.allow_remote).await?;
-        PROVIDER.call_once(|| {
-            // An error means that there is one already, which is as good.
-            let _ = rustls::crypto::ring::default_provider().install_default();
-        });
+        set_crypto_provider();
         let mut builder = reqwest::Client::builder()
             .user_agent(concat!("sfd/", env!("CARGO_PKG_VERSION")))
             .connect_timeout(CONNECT_TIMEOUT)

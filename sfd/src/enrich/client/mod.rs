@@ -24,6 +24,7 @@ mod retry;
 
 pub use endpoint::check_url;
 pub use error::AskError;
+pub use http::set_crypto_provider;
 pub use retry::Backoff;
 
 use http::Http;
