@@ -60,7 +60,8 @@ fn base(kind: Kind) -> Rgb {
         | Kind::UdevRules
         | Kind::ModprobeConfig
         | Kind::ShellSettings
-        | Kind::Logrotate => [230, 159, 0],
+        | Kind::Logrotate
+        | Kind::Tmpfiles => [230, 159, 0],
         Kind::Text | Kind::Log => [240, 228, 66],
         Kind::Binary
         | Kind::Process

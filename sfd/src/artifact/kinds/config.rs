@@ -6,7 +6,7 @@ use std::path::Path;
 use super::{ArtifactInput, Body, Draft, Facts, text};
 
 /// Well-known files below a directory `etc`: path (a trailing `/` means everything directly in it) and meaning.
-const KNOWN: [(&str, &str); 36] = [
+const KNOWN: [(&str, &str); 35] = [
     ("subuid", "Subordinate user ids"),
     ("subgid", "Subordinate group ids"),
     ("hostname", "Name of this host"),
@@ -33,7 +33,6 @@ const KNOWN: [(&str, &str); 36] = [
     ("issue", "Text before a login"),
     ("issue.net", "Text before a login"),
     ("motd", "Text after a login"),
-    ("tmpfiles.d/", "Files made at boot"),
     ("sysusers.d/", "Accounts made at boot"),
     ("apt/apt.conf", "Package manager (apt)"),
     ("apt/apt.conf.d/", "Package manager (apt)"),

@@ -55,6 +55,7 @@ mod sshd;
 mod sudoers;
 mod sysctl_file;
 mod text;
+mod tmpfiles;
 mod udev;
 mod unit;
 
@@ -197,6 +198,8 @@ kinds! {
     ShellSettings = 46 "shell_settings",
     /// Rotation of logs (logrotate).
     Logrotate = 47 "logrotate",
+    /// Files made, changed and removed at boot (tmpfiles.d).
+    Tmpfiles = 48 "tmpfiles",
 }
 
 impl Kind {
@@ -243,6 +246,7 @@ impl Kind {
                 | Self::ModprobeConfig
                 | Self::ShellSettings
                 | Self::Logrotate
+                | Self::Tmpfiles
         )
     }
 }
@@ -373,7 +377,7 @@ impl Rule {
 }
 
 /// The kinds, first match wins.
-const RULES: [Rule; 47] = [
+const RULES: [Rule; 48] = [
     rule(Kind::Process, process::matches, process::describe),
     rule(Kind::Directory, node::is_directory, node::describe_directory),
     rule(Kind::Symlink, node::is_symlink, node::describe_symlink),
@@ -409,6 +413,7 @@ const RULES: [Rule; 47] = [
     placed(Kind::ModprobeConfig, modprobe::PLACES, modprobe::describe, modprobe::facts),
     placed(Kind::ShellSettings, shell_settings::PLACES, shell_settings::describe, shell_settings::facts),
     placed(Kind::Logrotate, logrotate::PLACES, logrotate::describe, logrotate::facts),
+    placed(Kind::Tmpfiles, tmpfiles::PLACES, tmpfiles::describe, tmpfiles::facts),
     rule(Kind::SharedLibrary, elf::is_library, elf::describe_library).facts(elf_dynamic::facts),
     rule(Kind::ElfExecutable, elf::is_executable, elf::describe_executable).facts(elf_dynamic::facts),
     rule(Kind::ElfOther, elf::is_elf, elf::describe_other).facts(elf_dynamic::facts),
