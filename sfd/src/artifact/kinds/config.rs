@@ -118,7 +118,7 @@ pub(super) fn describe(input: &ArtifactInput<'_>) -> Draft {
 
 pub(super) fn facts(body: &Body<'_>) -> Facts {
     let mut facts = Facts::default();
-    facts.say("settings", text::count(text::settings(body.text).count(), body.whole, "line"));
+    facts.say("lines besides comments", text::settings(body.text).count().to_string());
     facts.list("sections", body.text.lines().filter_map(section));
     let pairs = text::settings(body.text).filter(|l| section(l).is_none());
     for line in pairs.take(10) {

@@ -72,7 +72,10 @@ fn anacron(line: &str) -> Option<Job<'_>> {
     let when = match (period, days) {
         (_, Some(1)) | ("@daily", _) => "every day".to_owned(),
         (_, Some(n)) => format!("every {n} days"),
-        (period, None) => format!("{} after start-up", period.trim_start_matches('@')),
+        ("@weekly", _) => "every week".to_owned(),
+        ("@monthly", _) => "every month".to_owned(),
+        ("@yearly" | "@annually", _) => "every year".to_owned(),
+        (period, None) => period.to_owned(),
     };
     Some(Job { when, what })
 }

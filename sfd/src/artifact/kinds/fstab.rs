@@ -79,9 +79,8 @@ pub(super) fn describe_mounts(input: &ArtifactInput<'_>) -> Draft {
     let n = text::count(all.len(), input.whole, "file system");
     let real = text::list(all.iter().filter(|m| !is_pseudo(m)).map(|m| format!("{} ({})", m.at, m.fs)), 4);
     let real = if real.is_empty() { String::new() } else { format!("; on disks or elsewhere: {real}") };
-    let draft = Draft::new(format!("Mounts {of}: {n}"), format!("{n} mounted, as seen {of}{real}."))
-        .tag("proc")
-        .tag("mounts");
+    let draft =
+        Draft::new(format!("Mounts {of}: {n}"), format!("Mounts {of}: {n}{real}.")).tag("proc").tag("mounts");
     if all.iter().any(is_remote) { draft.tag("network") } else { draft }
 }
 

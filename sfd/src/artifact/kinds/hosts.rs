@@ -24,7 +24,7 @@ fn is_usual(address: &str) -> bool {
 
 pub(super) fn describe(input: &ArtifactInput<'_>) -> Draft {
     let body = input.text().unwrap_or_default();
-    let n = text::count(entries(body).count(), input.whole, "host");
+    let n = text::count(entries(body).count(), input.whole, "entry");
     let other = text::list(
         entries(body).filter(|(a, _)| !is_usual(a)).map(|(address, names)| format!("{names} = {address}")),
         4,

@@ -44,7 +44,11 @@ pub(super) fn describe(input: &ArtifactInput<'_>) -> Draft {
             facts.push(format!("{word}{}", text::clean(value, 70)));
         }
     }
-    let mut draft = Draft::new(name, format!("{}.", facts.join(", "))).tag("kernel");
+    let title = match (name.split(".ko").next(), info.get("description")) {
+        (Some(stem), Some(description)) => format!("{stem}: {description}"),
+        _ => name.into_owned(),
+    };
+    let mut draft = Draft::new(title, format!("{}.", facts.join(", "))).tag("kernel");
     if is_signed(&image) {
         draft = draft.tag("signed");
     } else {

@@ -54,7 +54,8 @@ fn program(rest: &str) -> Option<&str> {
     let (_, rest) = rest.split_once(' ')?;
     let name = rest.split([':', '[']).next()?;
     let plain = !name.is_empty() && name.len() <= 40 && !name.contains(char::is_whitespace);
-    (plain && rest[name.len()..].starts_with([':', '['])).then_some(name)
+    let after = &rest[name.len()..];
+    (plain && (after.starts_with(": ") || after.starts_with('['))).then_some(name)
 }
 
 fn programs(body: &str) -> Vec<&str> {
@@ -117,7 +118,7 @@ mod tests {
         for (line, time, who) in [
             ("Nov 25 04:00:00 host sshd[12]: Accepted", "Nov 25 04:00:00", Some("sshd")),
             ("2026-11-25T04:00:00.1+00:00 host kernel: x", "2026-11-25T04:00:00.1+00:00", Some("kernel")),
-            ("2026-11-25 04:00:00 startup packages remove", "2026-11-25", None),
+            ("2026-11-25 04:00:00 startup libc:amd64 remove", "2026-11-25 04:00:00", None),
             ("[2026-11-25 04:00:00] x", "2026-11-25 04:00:00", None),
         ] {
             let (found, rest) = stamp(line).unwrap();

@@ -8,6 +8,7 @@ pub(super) const PLACES: &[&str] = &["etc/logrotate.conf", "logrotate.d/"];
 fn logs(body: &str) -> impl Iterator<Item = &str> {
     let mut depth = 0_usize;
     text::settings(body)
+        .filter(|line| !line.starts_with("include"))
         .flat_map(move |line| {
             let outside = depth == 0;
             depth = (depth + line.matches('{').count()).saturating_sub(line.matches('}').count());

@@ -42,16 +42,21 @@ pub(super) fn describe(input: &ArtifactInput<'_>) -> Draft {
     let body = text::joined(input.text().unwrap_or_default());
     let modules = |group: &str| {
         let all = stack(&body).filter(|l| l.group == group && l.module.starts_with("pam_"));
-        text::list(all.map(|l| l.module), 4)
+        let mut names: Vec<&str> = all.map(|l| l.module).take(100).collect();
+        names.dedup();
+        text::list(names, 4)
     };
     let auth = modules("auth");
     let mut said = Vec::new();
-    for (group, word) in
-        [("auth", "who"), ("account", "whether"), ("password", "new passwords"), ("session", "sessions")]
-    {
+    for (group, word) in [
+        ("auth", "identity by"),
+        ("account", "admission by"),
+        ("password", "new passwords by"),
+        ("session", "sessions by"),
+    ] {
         let list = modules(group);
         if !list.is_empty() {
-            said.push(format!("{word}: {list}"));
+            said.push(format!("{word} {list}"));
         }
     }
     let common = text::list(includes(&body), 4);
@@ -62,7 +67,7 @@ pub(super) fn describe(input: &ArtifactInput<'_>) -> Draft {
     let title = if auth.is_empty() { format!("PAM for {name}") } else { format!("PAM for {name}: {auth}") };
     let what = if said.is_empty() { "nothing is set".to_owned() } else { said.join("; ") };
     let draft =
-        Draft::new(title, format!("Authentication (PAM) for {name}, {what}.")).tag("pam").tag("login");
+        Draft::new(title, format!("Authentication (PAM) for {name}: {what}.")).tag("pam").tag("login");
     if stack(&body).any(|l| l.arguments.split_whitespace().any(|a| a.starts_with("nullok"))) {
         return draft.tag("nullok");
     }

@@ -58,8 +58,8 @@ pub(super) fn describe_binary(input: &ArtifactInput<'_>) -> Draft {
 fn format(head: &[u8]) -> Option<(&'static str, &'static str)> {
     /// What `infer` does not know and every host has.
     const MORE: [(&[u8], &str, &str); 6] = [
-        (b"\xde\x12\x04\x95", "translations (gettext)", "translations"),
-        (b"\x95\x04\x12\xde", "translations (gettext)", "translations"),
+        (b"\xde\x12\x04\x95", "gettext translations", "translations"),
+        (b"\x95\x04\x12\xde", "gettext translations", "translations"),
         (b"TZif", "time zone", "time-zone"),
         (b"\x1a\x01", "terminal description", "terminfo"),
         (b"\x1e\x02", "terminal description", "terminfo"),

@@ -46,7 +46,7 @@ fn purpose(body: &str) -> Option<&str> {
         l.is_empty() || l.starts_with('#') || l.starts_with("\"\"\"") || l.starts_with("set ")
     });
     comments
-        .map(|l| l.trim_start_matches(['#', '"', '!']).trim())
+        .map(|l| l.trim_start_matches(['#', '"', '!']).trim().trim_end_matches('.'))
         .filter(|l| {
             l.split_whitespace().count() >= 3 && l.chars().filter(|c| c.is_alphabetic()).count() >= 10
         })

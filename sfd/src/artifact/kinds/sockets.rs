@@ -87,12 +87,12 @@ pub(super) fn describe(input: &ArtifactInput<'_>) -> Draft {
     } else {
         let listening: Vec<Socket> = sockets(body).filter(Socket::listens).take(1000).collect();
         let outside = text::list(listening.iter().filter(|s| !s.is_local()).map(|s| &s.local), 4);
-        let outside = if outside.is_empty() { "none from outside".to_owned() } else { outside };
+        let outside = if outside.is_empty() { "for this host only".to_owned() } else { outside };
         let n = sockets(body).count();
         let counted = text::count(n, input.whole, "socket");
         Draft::new(
-            format!("{what}: {} can be reached", listening.len()),
-            format!("{what}: {counted}, {} can be reached: {outside}.", listening.len()),
+            format!("{what}: {} listening", listening.len()),
+            format!("{what}: {counted}, {} listening: {outside}.", listening.len()),
         )
     };
     draft.tag("proc").tag("network").tag("sockets")
@@ -107,7 +107,7 @@ pub(super) fn facts(body: &Body<'_>) -> Facts {
     }
     facts.say("sockets", text::count(sockets(body.text).count(), body.whole, "socket"));
     for socket in sockets(body.text).filter(Socket::listens).take(16) {
-        facts.say("can be reached at", format!("{} (user {})", socket.local, socket.uid));
+        facts.say("listens on", format!("{} (user {})", socket.local, socket.uid));
     }
     let connected = sockets(body.text).filter(|s| s.state == ESTABLISHED);
     facts.list("connected", connected.map(|s| format!("{} to {}", s.local, s.remote)));

@@ -37,9 +37,12 @@ pub(super) fn describe(input: &ArtifactInput<'_>) -> Draft {
     let n = text::count(lines(body).count(), input.whole, "line");
     let shown = text::list(lines(body).map(|(does, path, _)| format!("{does} {path}")), 4);
     let shown = if shown.is_empty() { String::new() } else { format!(": {shown}") };
-    Draft::new(format!("{}: files made at boot", input.shown_name()), format!("Done at boot (tmpfiles), {n}{shown}."))
-        .tag("boot")
-        .tag("config")
+    Draft::new(
+        format!("{}: files made at boot", input.shown_name()),
+        format!("Done at boot (tmpfiles), {n}{shown}."),
+    )
+    .tag("boot")
+    .tag("config")
 }
 
 pub(super) fn facts(body: &Body<'_>) -> Facts {

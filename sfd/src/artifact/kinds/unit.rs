@@ -72,6 +72,7 @@ pub(super) fn describe(input: &ArtifactInput<'_>) -> Draft {
         ("PathExists", "when there is"),
         ("PathChanged", "when there is a change of"),
         ("PathModified", "when there is a change of"),
+        ("DirectoryNotEmpty", "when there is something in"),
         ("OnCalendar", "at"),
         ("OnBootSec", "after boot by"),
         ("OnUnitActiveSec", "again after"),
@@ -95,7 +96,7 @@ fn values<'a>(body: &'a str, key: &'a str) -> impl Iterator<Item = &'a str> {
 }
 
 pub(super) fn facts(body: &Body<'_>) -> Facts {
-    const KEYS: [&str; 33] = [
+    const KEYS: [&str; 34] = [
         "Description",
         "Type",
         "ExecStartPre",
@@ -119,6 +120,7 @@ pub(super) fn facts(body: &Body<'_>) -> Facts {
         "PathExists",
         "PathChanged",
         "PathModified",
+        "DirectoryNotEmpty",
         "What",
         "Where",
         "EnvironmentFile",
