@@ -269,7 +269,8 @@ fn server_is_missing() -> Option<String> {
         Some(command) => std::path::Path::new(&command).is_file(),
         None => std::env::split_paths(&path).any(|dir| dir.join("llama-server").is_file()),
     };
-    (!found).then(|| "needs llama.cpp's llama-server on the path, or its command in SFD_LLAMA_SERVER".to_owned())
+    (!found)
+        .then(|| "needs llama.cpp's llama-server on the path, or its command in SFD_LLAMA_SERVER".to_owned())
 }
 
 #[cfg(test)]

@@ -19,8 +19,8 @@ use tracing::{debug, warn};
 use super::labels::Words;
 use super::worker::Order;
 
-use crate::enrich::Enricher;
 use crate::collect::{Base, Change, Event, LossReason, Writer};
+use crate::enrich::Enricher;
 
 /// Longest request line; the longest real one has a few dozen bytes.
 const REQUEST_MAX: u64 = 4096;
@@ -178,7 +178,8 @@ impl Server {
     async fn describe(&self, path: &str) -> Result<(), String> {
         let path = BASE64.decode(path).map_err(|error| format!("path: {error}"))?;
         let path = PathBuf::from(OsString::from_vec(path));
-        let enricher = self.enricher.as_ref().ok_or("the daemon runs without a language model (--llm off)")?;
+        let enricher =
+            self.enricher.as_ref().ok_or("the daemon runs without a language model (--llm off)")?;
         let (reply, answer) = oneshot::channel();
         let sent = self.errands.send(Order::Words(Words::Find { path, reply })).await;
         let (Ok(()), Ok(found)) = (sent, answer.await) else { return Err(ENDING.into()) };

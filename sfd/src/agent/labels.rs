@@ -14,9 +14,9 @@ use super::worker::{Order, Worker};
 use super::{AgentError, RootKind};
 use crate::artifact::{Answered, FileType, Risk, Semantics, SemanticsSource};
 use crate::brick::Row;
+use crate::enrich::answer::OF_MODEL;
 use crate::enrich::queue::{Holder, Interest, Reason, Subject, Want, worth};
 use crate::enrich::service::{Host, Label, SweepPoint};
-use crate::enrich::answer::OF_MODEL;
 use crate::enrich::{Answer, Excerpt, PROMPT_VERSION, Question, apply};
 
 /// What the service of the language model wants of the worker.
@@ -145,7 +145,9 @@ impl Worker {
             Words::Find { path, reply } => {
                 let mut found = Err(format!("{}: no watched directory has it", path.display()));
                 self.each(|root, _| {
-                    if path.starts_with(root.path()) && !(root.kind == RootKind::Tree && path.starts_with("/proc")) {
+                    if path.starts_with(root.path())
+                        && !(root.kind == RootKind::Tree && path.starts_with("/proc"))
+                    {
                         found = root.wanted(&path);
                     }
                     Ok(())
@@ -221,7 +223,8 @@ impl Root {
         }
         let is_described = |row: &Row| {
             let answered = row.semantics.answered.as_deref();
-            answered.is_some_and(|answered| answered.model == model && answered.prompt_version == PROMPT_VERSION)
+            answered
+                .is_some_and(|answered| answered.model == model && answered.prompt_version == PROMPT_VERSION)
         };
         let rows = self.inventory().rows().filter(|row| !is_described(row));
         wants.extend(rows.filter_map(|row| self.want(row, Reason::Baseline)).filter(|want| {

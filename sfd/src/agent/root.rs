@@ -176,7 +176,8 @@ impl Root {
         watch: &mut dyn Watch,
         progress: &dyn Fn(u64),
     ) -> Result<Self, AgentError> {
-        let Opening { bricks, name, path, kind, mut view, mut looker, lane, stop, own, versions, enricher } = opening;
+        let Opening { bricks, name, path, kind, mut view, mut looker, lane, stop, own, versions, enricher } =
+            opening;
         match LiveBrick::open(bricks, name) {
             Ok((brick, rows, recovery)) => {
                 // The brick has marked what it lost: no reason but a loss or a restart lets a look trust what was

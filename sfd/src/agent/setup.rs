@@ -20,8 +20,8 @@ use crate::artifact::look::{LookOptions, Looker};
 use crate::artifact::redact::Redactor;
 use crate::artifact::view::{DiskView, ProcView, View, device_of_stat};
 use crate::collect::device::DeviceMap;
-use crate::enrich::{EnrichConfig, Enricher};
 use crate::collect::{CollectConfig, InodeId, NameSource, Source};
+use crate::enrich::{EnrichConfig, Enricher};
 
 /// What `sfd run` works on.
 #[derive(Clone, Debug)]

@@ -40,15 +40,39 @@ fn base(kind: Kind) -> Rgb {
         Kind::Empty => [60, 66, 78],
         Kind::ElfExecutable | Kind::SharedLibrary | Kind::KernelModule | Kind::ElfOther => [0, 114, 178],
         Kind::Script => [0, 158, 115],
-        Kind::SystemdUnit => [86, 180, 233],
+        Kind::SystemdUnit | Kind::Cron => [86, 180, 233],
         Kind::Key | Kind::Secret => [213, 94, 0],
         Kind::Certificate => [204, 121, 167],
         Kind::Json | Kind::Toml | Kind::Yaml | Kind::Ini => [240, 200, 90],
-        Kind::Config => [230, 159, 0],
-        Kind::Text => [240, 228, 66],
-        Kind::Binary | Kind::Process | Kind::ProcProjection | Kind::Sysctl | Kind::Archive | Kind::Unread => {
-            [170, 160, 200]
-        }
+        Kind::Config
+        | Kind::SshdConfig
+        | Kind::Sudoers
+        | Kind::Accounts
+        | Kind::Groups
+        | Kind::Pam
+        | Kind::Fstab
+        | Kind::Hosts
+        | Kind::Resolver
+        | Kind::Nsswitch
+        | Kind::SysctlFile
+        | Kind::PackageSource
+        | Kind::LoaderConfig
+        | Kind::UdevRules
+        | Kind::ModprobeConfig
+        | Kind::ShellSettings
+        | Kind::Logrotate
+        | Kind::Tmpfiles => [230, 159, 0],
+        Kind::Text | Kind::Log => [240, 228, 66],
+        Kind::Binary
+        | Kind::Process
+        | Kind::ProcProjection
+        | Kind::SocketTable
+        | Kind::ModuleList
+        | Kind::MountTable
+        | Kind::Sysctl
+        | Kind::PackageDatabase
+        | Kind::Archive
+        | Kind::Unread => [170, 160, 200],
     }
 }
 

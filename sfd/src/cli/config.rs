@@ -12,6 +12,7 @@ use crate::agent::{AgentConfig, StateDir, VersionConfig, merge_roots};
 use crate::brick::VersionLimits;
 use crate::brick::catalog::VERSION_BYTES_MAX;
 use crate::collect::{NameSource, Source};
+use crate::enrich::EnrichConfig;
 
 /// The file that is read if it exists.
 const SYSTEM_CONFIG: &str = "/etc/sfd/sfd.toml";
@@ -311,7 +312,13 @@ impl Config {
                     age_ns: i64::from(self.versions_days).saturating_mul(86_400 * 1_000_000_000),
                 },
             },
-            llm: None,
+            llm: self.llm()?.map(|client| EnrichConfig {
+                client,
+                concurrency: self.llm_concurrency as usize,
+                tokens_per_hour: self.llm_tokens_per_hour,
+                tokens_per_day: self.llm_tokens_per_day,
+                state: state.clone(),
+            }),
             file_ring_bytes: self.file_ring_kib * 1024,
             watched_max: self.watched_max,
         })

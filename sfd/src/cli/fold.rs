@@ -12,8 +12,7 @@ use serde_json::json;
 use super::out::{human_bytes, human_count};
 use super::{CliError, Exit, Out};
 use crate::agent::{Lanes, StateDir, Survey, disk_view, row_of, survey};
-use crate::artifact::redact::KEY_FILE;
-use crate::artifact::{FileType, Look, LookOptions, Looker, Redactor};
+use crate::artifact::{FileType, Look, LookOptions, Looker};
 use crate::brick::{ArtifactId, Row, SealOptions, SealedWriter};
 use crate::collect::Unwatched;
 

@@ -8,6 +8,7 @@ mod diff;
 mod doctor;
 mod error;
 mod events;
+mod explain;
 mod export;
 mod extract;
 mod fold;
@@ -30,9 +31,9 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::artifact::redact::{KEY_FILE, Redactor};
 pub use config::{Config, KEYS};
 pub use error::{CliError, Exit};
-use crate::artifact::redact::{KEY_FILE, Redactor};
 use out::Out;
 
 /// Keeps a live, explorable picture of a Linux host: what changed, when, who did it, what is it.
@@ -112,6 +113,8 @@ enum Command {
     Status(status::StatusArgs),
     /// Show what changed, when, and by whom
     Log(log::LogArgs),
+    /// Say what one file, directory or process is, asking the language model if there is one
+    Explain(explain::ExplainArgs),
     /// Show the raw event stream of the daemon, for debugging
     Events(events::EventsArgs),
     /// Check what works here, what is lost where it does not, and how to mend it
@@ -146,6 +149,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Compact(args) => compact::run(&args, out),
         Command::Status(args) => status::run(&args, out),
         Command::Log(args) => log::run(&args, out),
+        Command::Explain(args) => explain::run(&args, out),
         Command::Events(args) => events::run(&args, out),
         Command::Doctor(args) => doctor::run(&args, out),
     };

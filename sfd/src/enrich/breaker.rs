@@ -52,7 +52,8 @@ impl Breaker {
             return;
         }
         let rest = REST_MIN.saturating_mul(1 << self.rests.min(10)).min(REST_MAX);
-        let rest = rest.mul_f64(1.0 + chance.clamp(0.0, 1.0) / 2.0).max(at_least.unwrap_or_default().min(REST_MAX));
+        let rest =
+            rest.mul_f64(1.0 + chance.clamp(0.0, 1.0) / 2.0).max(at_least.unwrap_or_default().min(REST_MAX));
         self.rests = self.rests.saturating_add(1);
         self.open_until_ns = Some(now_ns.saturating_add(u64::try_from(rest.as_nanos()).unwrap_or(u64::MAX)));
     }

@@ -115,10 +115,9 @@ impl Cache {
                     "SELECT answer, why, at_ns FROM answer \
                      WHERE content_hash = ?1 AND kind = ?2 AND model = ?3 AND prompt_version = ?4",
                 )?
-                .query_row(
-                    params![subject.content_hash, subject.kind.name(), model, PROMPT_VERSION],
-                    |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)),
-                )
+                .query_row(params![subject.content_hash, subject.kind.name(), model, PROMPT_VERSION], |row| {
+                    Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+                })
                 .optional()
         })?;
         Ok(row.and_then(|(answer, why, at_ns)| match answer {
@@ -176,7 +175,8 @@ impl Cache {
     pub fn spent(&self) -> Result<Vec<(i64, u64)>, CacheError> {
         self.with(|connection| {
             let mut statement = connection.prepare("SELECT hour, tokens FROM spent")?;
-            let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get::<_, i64>(1)?.cast_unsigned())))?;
+            let rows =
+                statement.query_map([], |row| Ok((row.get(0)?, row.get::<_, i64>(1)?.cast_unsigned())))?;
             rows.collect()
         })
     }

@@ -229,13 +229,19 @@ impl Enricher {
 /// How a question ended.
 enum Done {
     /// Its words were known; so many artifacts have them now.
-    FromCache { labelled: usize },
+    FromCache {
+        labelled: usize,
+    },
     /// It was asked before, to no avail.
     KnownBad(String),
     /// Nothing to ask about any more.
     Gone,
     /// A valid answer, which is with everything that carries the subject.
-    Answered { tokens: u64, took: Duration, labelled: usize },
+    Answered {
+        tokens: u64,
+        took: Duration,
+        labelled: usize,
+    },
     Failed(AskError),
 }
 
@@ -261,7 +267,9 @@ impl<H: Host> Service<H> {
     /// A service that answers what comes through `enricher`.
     pub fn new(config: EnrichConfig, enricher: Enricher, host: Arc<H>) -> Self {
         let cache = Cache::open(&config.state)
-            .inspect_err(|error| warn!(%error, "answers are not kept: all will be asked again after a restart"))
+            .inspect_err(
+                |error| warn!(%error, "answers are not kept: all will be asked again after a restart"),
+            )
             .ok();
         let spent = cache.as_ref().and_then(|cache| cache.spent().ok()).unwrap_or_default();
         let budget = Budget::new(config.tokens_per_hour, config.tokens_per_day, spent);
@@ -349,7 +357,9 @@ impl<H: Host> Service<H> {
                 {
                     let mut inner = self.enricher.lock();
                     inner.status.url = Some(client.endpoint().to_owned());
-                    inner.status.protocol = serde_json::to_value(client.protocol()).ok().and_then(|name| name.as_str().map(str::to_owned));
+                    inner.status.protocol = serde_json::to_value(client.protocol())
+                        .ok()
+                        .and_then(|name| name.as_str().map(str::to_owned));
                     if inner.status.model.as_deref() != Some(client.model()) {
                         inner.status.model = Some(client.model().to_owned());
                         inner.sweep = true;
@@ -501,7 +511,8 @@ impl<H: Host> Service<H> {
             (Some(_), None) if budget.is_some() => LlmState::BudgetSpent,
             (Some(_), None) => LlmState::Ready,
         };
-        let until = |wait: Duration| now_ns.saturating_add(i64::try_from(wait.as_nanos()).unwrap_or(i64::MAX));
+        let until =
+            |wait: Duration| now_ns.saturating_add(i64::try_from(wait.as_nanos()).unwrap_or(i64::MAX));
         let mut inner = self.enricher.lock();
         let status = &mut inner.status;
         status.state = state;
@@ -513,7 +524,8 @@ impl<H: Host> Service<H> {
             info!(?state, why = status.why.as_deref().unwrap_or_default(), "language model");
             self.told = state;
         }
-        let budget = budget.map(|at| Duration::from_nanos(u64::try_from(at.saturating_sub(now_ns)).unwrap_or(0)));
+        let budget =
+            budget.map(|at| Duration::from_nanos(u64::try_from(at.saturating_sub(now_ns)).unwrap_or(0)));
         [rest, budget].into_iter().flatten().min().unwrap_or(TICK).min(TICK)
     }
 }

@@ -117,7 +117,11 @@ fn words_change_labels_and_nothing_else() {
     rig.write(&rig.at("dir/hello"), b"#!/bin/sh\nrm -rf /\n");
     rig.deliver().check();
     assert_eq!(rig.row("dir/hello").semantics.source, SemanticsSource::Heuristic);
-    assert_eq!(rig.history().iter().filter(|line| line.contains("modified")).count(), 1, "labels are no history");
+    assert_eq!(
+        rig.history().iter().filter(|line| line.contains("modified")).count(),
+        1,
+        "labels are no history"
+    );
 }
 
 #[test]
@@ -152,7 +156,11 @@ fn a_model_raises_a_risk_but_never_lowers_one() {
         let words = label(&mut rig, "hello", level);
         rig.root().label([&words].into_iter()).unwrap();
         let risk = rig.row("hello").semantics.risk;
-        assert_eq!(risk.level, by_rules.level.max(level), "from what rules say, not from what was said before");
+        assert_eq!(
+            risk.level,
+            by_rules.level.max(level),
+            "from what rules say, not from what was said before"
+        );
         assert!(risk.reasons.starts_with(&by_rules.reasons), "{risk:?}");
         assert_eq!(risk.reasons.len() > by_rules.reasons.len(), level > 0, "{risk:?}");
     }

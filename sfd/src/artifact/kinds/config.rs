@@ -3,52 +3,45 @@
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use super::{ArtifactInput, Draft, text};
+use super::{ArtifactInput, Body, Draft, Facts, text};
 
 /// Well-known files below a directory `etc`: path (a trailing `/` means everything directly in it) and meaning.
-const KNOWN: [(&str, &str); 42] = [
-    ("passwd", "User accounts"),
-    ("group", "Groups"),
+const KNOWN: [(&str, &str); 35] = [
     ("subuid", "Subordinate user ids"),
     ("subgid", "Subordinate group ids"),
-    ("fstab", "File systems mounted at boot"),
-    ("mtab", "Mounted file systems"),
-    ("hosts", "Static host names"),
     ("hostname", "Name of this host"),
     ("machine-id", "Identity of this installation"),
-    ("resolv.conf", "DNS resolver"),
-    ("nsswitch.conf", "Name service switch"),
+    ("timezone", "Time zone"),
     ("host.conf", "Host name resolver"),
     ("gai.conf", "Address selection"),
     ("networks", "Network names"),
     ("protocols", "IP protocol numbers"),
     ("services", "Network service ports"),
-    ("sudoers", "Who may use sudo"),
-    ("sudoers.d/", "Who may use sudo"),
-    ("pam.d/", "Authentication (PAM)"),
-    ("pam.conf", "Authentication (PAM)"),
+    ("hosts.allow", "Who may connect (TCP wrappers)"),
+    ("hosts.deny", "Who may not connect (TCP wrappers)"),
+    ("network/interfaces", "Network interfaces"),
+    ("network/interfaces.d/", "Network interfaces"),
+    ("netplan/", "Network interfaces"),
+    ("systemd/network/", "Network interfaces"),
     ("security/", "Authentication limits (PAM)"),
-    ("ssh/sshd_config", "SSH server"),
     ("ssh/ssh_config", "SSH client"),
-    ("ssh/sshd_config.d/", "SSH server"),
     ("ssh/ssh_config.d/", "SSH client"),
-    ("crontab", "Timed jobs"),
-    ("cron.d/", "Timed jobs"),
-    ("sysctl.conf", "Kernel settings"),
-    ("sysctl.d/", "Kernel settings"),
-    ("modprobe.d/", "Kernel module options"),
-    ("modules", "Kernel modules loaded at boot"),
-    ("modules-load.d/", "Kernel modules loaded at boot"),
-    ("udev/rules.d/", "Device rules"),
-    ("apt/sources.list", "Package sources"),
-    ("apt/sources.list.d/", "Package sources"),
-    ("yum.repos.d/", "Package sources"),
-    ("profile", "Login shell settings"),
-    ("environment", "Environment of logins"),
     ("login.defs", "Login and password policy"),
+    ("adduser.conf", "Making of accounts"),
     ("shells", "Login shells"),
-    ("ld.so.conf.d/", "Library search path"),
-    ("ld.so.preload", "Libraries loaded into every program"),
+    ("securetty", "Terminals for root"),
+    ("issue", "Text before a login"),
+    ("issue.net", "Text before a login"),
+    ("motd", "Text after a login"),
+    ("sysusers.d/", "Accounts made at boot"),
+    ("apt/apt.conf", "Package manager (apt)"),
+    ("apt/apt.conf.d/", "Package manager (apt)"),
+    ("apt/preferences.d/", "Package priorities (apt)"),
+    ("polkit-1/rules.d/", "Who may do what (polkit)"),
+    ("docker/daemon.json", "Container engine"),
+    ("nftables.conf", "Packet filter"),
+    ("exports", "Directories shared over NFS"),
+    ("default/grub", "Boot loader"),
 ];
 
 /// The meaning of a well-known file.
@@ -77,7 +70,7 @@ pub(super) fn is_ini(input: &ArtifactInput<'_>) -> bool {
     }
     let Some(body) = input.text() else { return false };
     let named = matches!(input.extension(), b"ini" | b"desktop" | b"inf" | b"editorconfig");
-    let mut lines = content_lines(body);
+    let mut lines = text::settings(body);
     let section = lines.next().is_some_and(|l| section(l).is_some());
     let pair = lines.next().is_some_and(|l| l.contains('=') || section_or_key(l));
     named || (section && pair)
@@ -112,7 +105,7 @@ pub(super) fn matches(input: &ArtifactInput<'_>) -> bool {
 
 pub(super) fn describe(input: &ArtifactInput<'_>) -> Draft {
     let body = input.text().unwrap_or_default();
-    let settings = content_lines(body).count();
+    let settings = text::settings(body).count();
     let n = if input.whole { settings.to_string() } else { format!("more than {settings}") };
     let s = if settings == 1 { "" } else { "s" };
     let size = text::size(input.len);
@@ -120,30 +113,18 @@ pub(super) fn describe(input: &ArtifactInput<'_>) -> Draft {
     let what = known.unwrap_or("Configuration");
     let title =
         known.map_or_else(|| input.shown_name().into_owned(), |k| format!("{}: {k}", input.shown_name()));
-    let draft = Draft::new(title, format!("{what}, {n} line{s} besides comments, {size}.")).tag("config");
-    match known {
-        Some("Libraries loaded into every program") if settings > 0 => {
-            draft.risk(3, "a library is loaded into every program that starts")
-        }
-        Some("User accounts") => accounts(body, draft),
-        _ => draft,
-    }
+    Draft::new(title, format!("{what}, {n} line{s} besides comments, {size}.")).tag("config")
 }
 
-/// Accounts besides root that are root.
-fn accounts(body: &str, draft: Draft) -> Draft {
-    let roots = body.lines().filter(|l| {
-        let mut fields = l.split(':');
-        fields.next().is_some_and(|name| name != "root") && fields.nth(1) == Some("0")
-    });
-    match roots.count() {
-        0 => draft,
-        n => draft.risk(3, format!("{n} account(s) besides root have user id 0")),
+pub(super) fn facts(body: &Body<'_>) -> Facts {
+    let mut facts = Facts::default();
+    facts.say("lines besides comments", text::settings(body.text).count().to_string());
+    facts.list("sections", body.text.lines().filter_map(section));
+    let pairs = text::settings(body.text).filter(|l| section(l).is_none());
+    for line in pairs.take(10) {
+        facts.say("line", text::clean(line, 120));
     }
-}
-
-fn content_lines(body: &str) -> impl Iterator<Item = &str> {
-    body.lines().map(str::trim).filter(|l| !l.is_empty() && !l.starts_with(['#', ';']))
+    facts
 }
 
 fn section(line: &str) -> Option<&str> {

@@ -1,6 +1,6 @@
 //! JSON, TOML and YAML.
 
-use super::{ArtifactInput, Draft, text};
+use super::{ArtifactInput, Body, Draft, Facts, text};
 
 /// Names of this many top-level keys are shown.
 const KEYS_SHOWN: usize = 6;
@@ -67,6 +67,61 @@ pub(super) fn describe_yaml(input: &ArtifactInput<'_>) -> Draft {
     let names: Vec<&str> = body.lines().filter_map(yaml_key).take(1000).collect();
     let what = keys(names.len(), names.iter().copied());
     Draft::new(input.shown_name(), format!("YAML, {}: {what}.", text::size(input.len))).tag("yaml")
+}
+
+/// Keys whose values say what a document is about.
+const ABOUT: [&str; 8] = ["name", "kind", "version", "description", "title", "type", "license", "$schema"];
+
+pub(super) fn json_facts(body: &Body<'_>) -> Facts {
+    let mut facts = Facts::default();
+    if !body.whole {
+        return facts;
+    }
+    match serde_json::from_str::<serde_json::Value>(body.text.trim_start()) {
+        Ok(serde_json::Value::Object(map)) => {
+            for (key, value) in &map {
+                if let Some(about) = value.as_str().filter(|_| ABOUT.contains(&key.as_str())) {
+                    facts.say("says", format!("{key}: {about}"));
+                }
+            }
+            facts.list("keys", map.keys());
+        }
+        Ok(serde_json::Value::Array(items)) => facts.say("entries", items.len().to_string()),
+        Ok(_) => {}
+        Err(e) => facts.say("not valid", e.to_string()),
+    }
+    facts
+}
+
+pub(super) fn toml_facts(body: &Body<'_>) -> Facts {
+    let mut facts = Facts::default();
+    if !body.whole {
+        return facts;
+    }
+    match toml::from_str::<toml::Table>(body.text) {
+        Ok(table) => {
+            let tables = table.values().filter_map(toml::Value::as_table);
+            for (key, value) in std::iter::once(&table).chain(tables).flatten().take(1000) {
+                if let Some(about) = value.as_str().filter(|_| ABOUT.contains(&key.as_str())) {
+                    facts.say("says", format!("{key}: {about}"));
+                }
+            }
+            facts.list("keys", table.keys());
+        }
+        Err(e) => facts.say("not valid", e.message()),
+    }
+    facts
+}
+
+pub(super) fn yaml_facts(body: &Body<'_>) -> Facts {
+    let mut facts = Facts::default();
+    for line in body.text.lines().take(1000) {
+        if let Some(key) = yaml_key(line).filter(|key| ABOUT.contains(key)) {
+            facts.say("says", format!("{key}: {}", line[key.len() + 1..].trim()));
+        }
+    }
+    facts.list("keys", body.text.lines().filter_map(yaml_key));
+    facts
 }
 
 /// The key of a line at the outermost level.

@@ -7,7 +7,7 @@ use object::read::elf::{FileHeader, ProgramHeader};
 use super::{ArtifactInput, Draft, text};
 
 /// What the headers say.
-pub(super) struct Facts {
+pub(super) struct Headers {
     file_type: elf::FileType,
     machine: elf::Machine,
     bits: u8,
@@ -15,7 +15,15 @@ pub(super) struct Facts {
     interpreter: bool,
 }
 
-pub(super) fn facts(head: &[u8]) -> Option<Facts> {
+impl Headers {
+    /// Such as `64-bit x86-64`.
+    pub(super) fn format(&self) -> String {
+        let order = if self.big_endian { " big-endian" } else { "" };
+        format!("{}-bit{order} {}", self.bits, machine_name(self.machine))
+    }
+}
+
+pub(super) fn headers(head: &[u8]) -> Option<Headers> {
     if !head.starts_with(b"\x7fELF") {
         return None;
     }
@@ -26,11 +34,11 @@ pub(super) fn facts(head: &[u8]) -> Option<Facts> {
     }
 }
 
-fn header<H: FileHeader<Endian = Endianness>>(head: &[u8], bits: u8) -> Option<Facts> {
+fn header<H: FileHeader<Endian = Endianness>>(head: &[u8], bits: u8) -> Option<Headers> {
     let header = H::parse(head).ok()?;
     let endian = header.endian().ok()?;
     let programs = header.program_headers(endian, head).unwrap_or_default();
-    Some(Facts {
+    Some(Headers {
         file_type: header.e_type(endian),
         machine: header.e_machine(endian),
         bits,
@@ -46,18 +54,18 @@ pub(super) fn is_elf(input: &ArtifactInput<'_>) -> bool {
 /// `libc.so.6` has an interpreter, a static position-independent program has none: the name decides first.
 pub(super) fn is_library(input: &ArtifactInput<'_>) -> bool {
     is_elf(input)
-        && facts(input.head).is_some_and(|f| {
+        && headers(input.head).is_some_and(|f| {
             let named = input.extension() == b"so" || input.name().windows(4).any(|w| w == b".so.");
             f.file_type == elf::ET_DYN && (named || (!f.interpreter && input.meta.mode & 0o111 == 0))
         })
 }
 
 pub(super) fn is_executable(input: &ArtifactInput<'_>) -> bool {
-    is_elf(input) && facts(input.head).is_some_and(|f| matches!(f.file_type, elf::ET_EXEC | elf::ET_DYN))
+    is_elf(input) && headers(input.head).is_some_and(|f| matches!(f.file_type, elf::ET_EXEC | elf::ET_DYN))
 }
 
 pub(super) fn describe_executable(input: &ArtifactInput<'_>) -> Draft {
-    let linked = match facts(input.head) {
+    let linked = match headers(input.head) {
         Some(f) if f.interpreter => "dynamically linked",
         _ => "statically linked",
     };
@@ -69,7 +77,7 @@ pub(super) fn describe_library(input: &ArtifactInput<'_>) -> Draft {
 }
 
 pub(super) fn describe_other(input: &ArtifactInput<'_>) -> Draft {
-    match facts(input.head).map(|f| f.file_type) {
+    match headers(input.head).map(|f| f.file_type) {
         Some(elf::ET_REL) => base(input, "Object file", ""),
         Some(elf::ET_CORE) => {
             base(input, "Core dump", "").risk(1, "may hold secrets of the crashed process's memory")
@@ -80,10 +88,7 @@ pub(super) fn describe_other(input: &ArtifactInput<'_>) -> Draft {
 
 fn base(input: &ArtifactInput<'_>, what: &str, linked: &str) -> Draft {
     let mut parts = vec![format!("{what} (ELF")];
-    let machine = facts(input.head).map(|f| {
-        let order = if f.big_endian { " big-endian" } else { "" };
-        format!(" {}-bit{order} {}", f.bits, machine_name(f.machine))
-    });
+    let machine = headers(input.head).map(|f| format!(" {}", f.format()));
     parts.push(machine.unwrap_or_default());
     parts.push(")".to_owned());
     if !linked.is_empty() {
@@ -91,7 +96,7 @@ fn base(input: &ArtifactInput<'_>, what: &str, linked: &str) -> Draft {
     }
     parts.push(format!(", {}.", text::size(input.len)));
     let draft = Draft::new(input.shown_name(), parts.concat()).tag("elf");
-    match facts(input.head) {
+    match headers(input.head) {
         Some(f) => draft.tag(machine_name(f.machine)),
         None => draft,
     }

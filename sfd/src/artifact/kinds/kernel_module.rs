@@ -1,18 +1,16 @@
 //! Kernel modules: what modinfo(8) would say.
 
-use std::collections::BTreeMap;
-use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use object::{Object, ObjectSection};
+use super::module_image::{GZIP, ModInfo, XZ, ZSTD, is_signed, signer, unpack};
+use super::{ArtifactInput, Body, Draft, Facts, text};
 
-use super::{ArtifactInput, Draft, text};
+pub(super) use super::module_image::BYTES_MAX;
 
-/// Modules are looked at as a whole up to this size, in bytes; the largest of Debian's kernel packages has 12 MiB.
-pub(super) const BYTES_MAX: usize = 16 << 20;
-/// The last bytes of a signed module (include/linux/module_signature.h).
-const SIGNED: &[u8] = b"~Module signature appended~\n";
+/// The licences that do not taint: license_is_gpl_compatible in include/linux/license.h.
+const FREE: [&str; 6] =
+    ["GPL", "GPL v2", "GPL and additional rights", "Dual BSD/GPL", "Dual MIT/GPL", "Dual MPL/GPL"];
 
 /// Whether the name is that of a module, compressed or not.
 pub(super) fn by_name(path: &Path) -> bool {
@@ -21,67 +19,96 @@ pub(super) fn by_name(path: &Path) -> bool {
 }
 
 pub(super) fn matches(input: &ArtifactInput<'_>) -> bool {
-    const COMPRESSED: [&[u8]; 3] = [b"\x1f\x8b", b"\xfd7zXZ\0", b"\x28\xb5\x2f\xfd"];
     input.is_file()
         && by_name(input.path)
-        && (input.head.starts_with(b"\x7fELF") || COMPRESSED.iter().any(|m| input.head.starts_with(m)))
+        && (input.head.starts_with(b"\x7fELF") || [GZIP, XZ, ZSTD].iter().any(|m| input.head.starts_with(m)))
 }
 
 pub(super) fn describe(input: &ArtifactInput<'_>) -> Draft {
     let name = input.shown_name();
     let size = text::size(input.len);
-    let unpacked = input.head.starts_with(b"\x28\xb5\x2f\xfd").then(|| unzstd(input.head)).flatten();
-    let image = unpacked.as_deref().unwrap_or(input.head);
-    let plain = image.starts_with(b"\x7fELF") && input.whole;
-    let info = if plain { modinfo(image) } else { None };
-    let Some(info) = info else {
+    let image = if input.whole { unpack(input.head) } else { None };
+    let info = image.as_deref().and_then(ModInfo::of);
+    let (Some(image), Some(info)) = (image, info) else {
         return Draft::new(
             name,
             format!("Kernel module, {size}, not looked into (compressed, too large or damaged)."),
         )
         .tag("kernel");
     };
-    let fact = |key: &str| info.get(key).map(String::as_str).filter(|v| !v.is_empty());
     let mut facts = vec!["Kernel module".to_owned()];
     for (key, word) in
         [("description", ""), ("license", "licence "), ("vermagic", "for "), ("depends", "needs ")]
     {
-        if let Some(value) = fact(key) {
+        if let Some(value) = info.get(key) {
             facts.push(format!("{word}{}", text::clean(value, 70)));
         }
     }
-    let mut draft = Draft::new(name, format!("{}.", facts.join(", "))).tag("kernel");
-    if image.ends_with(SIGNED) {
+    let title = match (name.split(".ko").next(), info.get("description")) {
+        (Some(stem), Some(description)) => format!("{stem}: {description}"),
+        _ => name.into_owned(),
+    };
+    let mut draft = Draft::new(title, format!("{}.", facts.join(", "))).tag("kernel");
+    if is_signed(&image) {
         draft = draft.tag("signed");
     } else {
         draft = draft.tag("unsigned").risk(2, "kernel module without a signature");
     }
-    if fact("intree") != Some("Y") {
+    if info.get("intree") != Some("Y") {
         draft = draft.tag("out-of-tree").risk(1, "kernel module built outside the kernel's source");
     }
-    // The list of licences that do not taint: license_is_gpl_compatible in include/linux/license.h.
-    let free = ["GPL", "GPL v2", "GPL and additional rights", "Dual BSD/GPL", "Dual MIT/GPL", "Dual MPL/GPL"];
-    if fact("license").is_none_or(|l| !free.contains(&l)) {
+    if info.get("license").is_none_or(|l| !FREE.contains(&l)) {
         draft = draft.tag("proprietary").risk(1, "kernel module whose licence taints the kernel");
     }
     draft
 }
 
-/// The `.modinfo` section: `key=value`, separated by NUL.
-fn modinfo(image: &[u8]) -> Option<BTreeMap<String, String>> {
-    let file = object::File::parse(image).ok()?;
-    let data = file.section_by_name(".modinfo")?.data().ok()?;
-    let pairs = data.split(|b| *b == 0).take(4096).filter_map(|entry| {
-        let entry = String::from_utf8_lossy(&entry[..entry.len().min(4096)]);
-        let (key, value) = entry.split_once('=')?;
-        Some((key.to_owned(), value.to_owned()))
-    });
-    Some(pairs.collect())
+pub(super) fn facts(body: &Body<'_>) -> Facts {
+    let mut facts = Facts::default();
+    let image = if body.whole { unpack(body.bytes) } else { None };
+    let Some((image, info)) = image.and_then(|image| ModInfo::of(&image).map(|info| (image, info))) else {
+        return facts;
+    };
+    for (name, key) in [
+        ("description", "description"),
+        ("licence", "license"),
+        ("made for", "vermagic"),
+        ("version", "version"),
+        ("needs", "depends"),
+    ] {
+        facts.say(name, info.get(key).unwrap_or_default());
+    }
+    facts.list("author", info.all("author"));
+    facts.say("signature", if is_signed(&image) { "signed" } else { "unsigned" });
+    facts.say("signer", signer(&image).unwrap_or_default());
+    facts.list("taints the kernel", taint(&info, &image));
+    facts.list("firmware", info.all("firmware"));
+    match info.all("alias").len() {
+        0 => {}
+        n => facts.say(
+            "devices and names it is loaded for",
+            format!("{n}, such as {}", text::list(info.all("alias"), 3)),
+        ),
+    }
+    let described =
+        |name: &str| info.all("parm").iter().find_map(|p| p.split_once(':').filter(|(n, _)| *n == name));
+    for parameter in info.all("parmtype") {
+        let (name, sort) = parameter.split_once(':').unwrap_or((parameter, ""));
+        let what = described(name).map_or_else(String::new, |(_, what)| format!(": {what}"));
+        facts.say("parameter", format!("{name} ({sort}){what}"));
+    }
+    facts
 }
 
-fn unzstd(packed: &[u8]) -> Option<Vec<u8>> {
-    let mut image = Vec::new();
-    let reader = zstd::stream::read::Decoder::with_buffer(packed).ok()?;
-    reader.take(BYTES_MAX as u64 + 1).read_to_end(&mut image).ok()?;
-    (image.len() <= BYTES_MAX).then_some(image)
+/// Which taints loading it brings (Documentation/admin-guide/tainted-kernels.rst).
+fn taint<'a>(info: &ModInfo, image: &[u8]) -> impl Iterator<Item = &'a str> {
+    let free = info.get("license").is_some_and(|l| FREE.contains(&l));
+    [
+        (!free, "proprietary licence (P)"),
+        (info.get("intree") != Some("Y"), "out of tree (O)"),
+        (info.get("staging") == Some("Y"), "staging (C)"),
+        (!is_signed(image), "unsigned, where signatures are asked for (E)"),
+    ]
+    .into_iter()
+    .filter_map(|(is, what)| is.then_some(what))
 }

@@ -1,6 +1,6 @@
 //! Projections of /proc.
 
-use super::{ArtifactInput, Draft, Nature, text};
+use super::{ArtifactInput, Body, Draft, Facts, Nature, text};
 
 const MEANING: [(&str, &str); 24] = [
     ("cmdline", "Command line"),
@@ -33,10 +33,37 @@ pub(super) fn matches(input: &ArtifactInput<'_>) -> bool {
     matches!(input.nature, Nature::Projection { .. })
 }
 
+/// What a projection is called.
+pub(super) fn meaning(name: &'static str) -> &'static str {
+    MEANING.iter().find(|(n, _)| *n == name).map_or(name, |(_, m)| *m)
+}
+
+/// Of this host, or of which process.
+pub(super) fn of_whom(input: &ArtifactInput<'_>) -> String {
+    match input.nature {
+        Nature::Projection { pid: Some(pid), .. } => format!("of process {pid}"),
+        _ => "of this host".to_owned(),
+    }
+}
+
+pub(super) fn facts(body: &Body<'_>) -> Facts {
+    let mut facts = Facts::default();
+    facts.say("lines", text::lines(body.text, body.whole));
+    for line in body.text.lines().take(8) {
+        facts.say("line", line);
+    }
+    facts
+}
+
+pub(super) fn sysctl_facts(body: &Body<'_>) -> Facts {
+    let mut facts = Facts::default();
+    facts.say("value", body.text);
+    facts
+}
+
 pub(super) fn describe(input: &ArtifactInput<'_>) -> Draft {
     let Nature::Projection { name, pid } = input.nature else { return Draft::default() };
-    let meaning = MEANING.iter().find(|(n, _)| n == name).map_or(*name, |(_, m)| *m);
-    let of = pid.map_or_else(|| "of this host".to_owned(), |pid| format!("of process {pid}"));
+    let (meaning, of) = (meaning(name), of_whom(input));
     let what = if input.unread {
         "could not be read".to_owned()
     } else if input.redacted.is_some() {

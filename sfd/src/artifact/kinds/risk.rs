@@ -21,7 +21,7 @@ pub(super) fn of_metadata(kind: Kind, input: &ArtifactInput<'_>, draft: &mut Dra
     match input.meta.file_type {
         FileType::File => {
             let world_writable = mode & WORLD_WRITE != 0;
-            let acts = executable || matches!(kind, Kind::SystemdUnit | Kind::Config | Kind::SharedLibrary);
+            let acts = executable || acts_on_host(kind);
             if world_writable {
                 add(if acts { 3 } else { 2 }, "anyone may change this file");
             }
@@ -56,4 +56,10 @@ pub(super) fn of_metadata(kind: Kind, input: &ArtifactInput<'_>, draft: &mut Dra
             draft.tags.push("world-writable".to_owned());
         }
     }
+}
+
+/// Kinds whose contents take effect without being started by anyone.
+fn acts_on_host(kind: Kind) -> bool {
+    let data = matches!(kind, Kind::Json | Kind::Toml | Kind::Yaml | Kind::Ini);
+    kind == Kind::SharedLibrary || (kind.is_configuration() && !data)
 }

@@ -4,6 +4,8 @@ use proptest::prelude::*;
 
 use super::*;
 
+mod samples;
+
 struct Sample {
     path: &'static str,
     mode: u32,
@@ -67,7 +69,7 @@ impl Sample {
 fn codes_and_names_are_stable() {
     let mut codes: Vec<u8> = Kind::ALL.iter().map(|k| k.code()).collect();
     codes.sort_unstable();
-    assert_eq!(codes, (1..=25).collect::<Vec<u8>>(), "0 means free; codes are never used twice");
+    assert_eq!(codes, (1..=48).collect::<Vec<u8>>(), "0 means free; codes are never used twice");
     for kind in Kind::ALL.iter().copied() {
         assert_eq!((Kind::from_code(kind.code()), Kind::from_name(kind.name())), (Some(kind), Some(kind)));
         assert_eq!(serde_json::to_string(&kind).unwrap(), format!("\"{}\"", kind.name()));
@@ -110,6 +112,7 @@ fn samples() {
         sample("/srv/Cargo.toml").line(b"[package]\nname = \"x\"\n[dependencies]\n"),
         sample("/srv/a.yaml").line(b"# c\napiVersion: v1\nkind: Pod\nspec:\n  x: 1\n"),
         sample("/srv/app.ini").line(b"[main]\nx=1\n[other]\n"),
+        sample("/etc/sudoers.d/all").mode(0o666).line(b"ALL ALL=(ALL) NOPASSWD: ALL\n"),
         sample("/etc/hosts").line(b"127.0.0.1 localhost\n# comment\n"),
         sample("/etc/passwd").line(b"root:x:0:0::/root:/bin/sh\ntoor:x:0:0::/root:/bin/sh\n"),
         sample("/etc/ssh/sshd_config").line(b"Port 22\n"),
@@ -138,15 +141,16 @@ fn samples() {
     toml | Cargo.toml | TOML, 36 B: dependencies, package. | toml
     yaml | a.yaml | YAML, 42 B: apiVersion, kind, spec. | yaml
     ini | app.ini | INI-style configuration, 19 B: sections main, other. | ini
-    config | hosts: Static host names | Static host names, 1 line besides comments, 30 B. | config
-    config | passwd: User accounts | User accounts, 2 lines besides comments, 52 B. | config | 3 1 account(s) besides root have user id 0
-    config | sshd_config: SSH server | SSH server, 1 line besides comments, 8 B. | config
+    sudoers | sudo: ALL may run everything, 1 rule without a password | Who may use sudo, 1 rule: ALL ALL=(ALL) NOPASSWD: ALL. | sudo privilege nopasswd world-writable | 3 anyone may change this file
+    hosts | hosts: 1 entry | Static host names, 1 entry: only this host itself. | network names
+    accounts | 2 accounts, 2 with a login shell | User accounts: 2 accounts, login shell: root, toor. With the rights of root: root, toor. | accounts login | 3 1 account(s) besides root have user id 0
+    sshd_config | sshd: root login by key only, passwords allowed | SSH server: 1 setting, port 22. Sets Port. | ssh login config
     text | notes | Text, 3 lines, 20 B. Begins: == Grüße == | 
     binary | data | Binary data, 3 B. | 
     empty | empty | Empty file. | world-writable | 2 anyone may change this file
     archive | a.tar.gz | Archive or compressed data (gzip), 4 B. | gzip
-    certificate | certificate ca.pem | One certificate (PEM). | x509
-    key | public key id_rsa.pub | Public key. | public-key
+    certificate | certificate ca.pem | One certificate, which could not be read. | x509
+    key | public key id_rsa.pub | Public key of me@host (ssh-rsa). | public-key
     key | private key tls.key | Private key or key store. Contents are redacted: a place of private keys. | redacted private-key | 3 anyone on this host may read what looks like a private key
     secret | shadow | File with passwords or access tokens. Contents are redacted: a place of passwords or tokens. | redacted credentials
     symlink | x.service → /dev/null | Symbolic link to /dev/null. | masked
@@ -180,7 +184,7 @@ fn real_files() {
     }
     assert!(libraries > 0, "no C library where one is expected");
     for (path, want) in
-        [("/etc/passwd", Kind::Config), ("/etc/fstab", Kind::Config), ("/etc/ssh/ssh_config", Kind::Config)]
+        [("/etc/passwd", Kind::Accounts), ("/etc/fstab", Kind::Fstab), ("/etc/ssh/ssh_config", Kind::Config)]
     {
         if let Some(found) = kind(path) {
             assert_eq!(found.kind, want, "{path}");
@@ -242,8 +246,8 @@ fn kernel_modules() {
         line("/lib/modules/6/x.ko.xz", b"\xfd7zXZ\0..."),
         line("/usr/share/tutor.ko", b"text in Korean"),
     ].join("\n"), @r#"
-    kernel_module | dummy.ko | Kernel module, Dummy net, licence GPL, for 6.1.0 SMP, needs a,b. | kernel signed
-    kernel_module | dummy.ko.zst | Kernel module, Dummy net, licence GPL, for 6.1.0 SMP, needs a,b. | kernel signed
+    kernel_module | dummy: Dummy net | Kernel module, Dummy net, licence GPL, for 6.1.0 SMP, needs a,b. | kernel signed
+    kernel_module | dummy: Dummy net | Kernel module, Dummy net, licence GPL, for 6.1.0 SMP, needs a,b. | kernel signed
     kernel_module | evil.ko | Kernel module, licence Proprietary. | kernel unsigned out-of-tree proprietary | 2 kernel module without a signature; kernel module built outside the kernel's source; kernel module whose licence taints the kernel
     kernel_module | evil.ko | Kernel module, 11 B, not looked into (compressed, too large or damaged). | kernel
     kernel_module | x.ko.xz | Kernel module, 9 B, not looked into (compressed, too large or damaged). | kernel

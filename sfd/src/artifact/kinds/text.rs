@@ -1,5 +1,7 @@
 //! Text: what is some, and how it is made fit to be shown.
 
+use std::borrow::Cow;
+
 /// One line of printable text of at most `max` characters. Control characters, line and paragraph separators become a
 /// space; invisible characters and those that change the direction of writing go.
 pub fn clean(text: &str, max: usize) -> String {
@@ -77,6 +79,42 @@ pub(super) fn lines(text: &str, whole: bool) -> String {
     if whole { format!("{n} line{s}") } else { format!("more than {n} line{s}") }
 }
 
+/// `no host`, `1 host`, `3 hosts`, or for a cut text `more than 3 hosts`.
+pub(super) fn count(n: usize, whole: bool, noun: &str) -> String {
+    let many = match noun.strip_suffix("ry") {
+        Some(stem) => format!("{stem}ries"),
+        None if noun.ends_with('s') => format!("{noun}es"),
+        None => format!("{noun}s"),
+    };
+    match (n, whole) {
+        (0, true) => format!("no {noun}"),
+        (1, true) => format!("1 {noun}"),
+        (_, true) => format!("{n} {many}"),
+        (_, false) => format!("more than {n} {many}"),
+    }
+}
+
+/// The first `max` of some names, and how many more there are: `a, b and 7 more`. Each is cut at 60 characters, and no
+/// more than 10 000 are counted.
+pub(super) fn list<S: AsRef<str>>(names: impl IntoIterator<Item = S>, max: usize) -> String {
+    let mut names = names.into_iter().take(10_000);
+    let shown: Vec<String> = names.by_ref().take(max).map(|n| clean(n.as_ref(), 60)).collect();
+    match names.count() {
+        0 => shown.join(", "),
+        more => format!("{} and {more} more", shown.join(", ")),
+    }
+}
+
+/// The lines of a configuration that say something: trimmed, without blank ones and comments.
+pub(super) fn settings(body: &str) -> impl Iterator<Item = &str> {
+    body.lines().map(str::trim).filter(|l| !l.is_empty() && !l.starts_with(['#', ';']))
+}
+
+/// A configuration in which a backslash at the end of a line goes on with the next one.
+pub(super) fn joined(body: &str) -> Cow<'_, str> {
+    if body.contains("\\\n") { Cow::Owned(body.replace("\\\n", " ")) } else { Cow::Borrowed(body) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -97,6 +135,18 @@ mod tests {
         assert_eq!(size(1023), "1023 B");
         assert_eq!(size(1536), "1.5 KiB");
         assert_eq!(size(u64::MAX), "16.0 EiB");
+    }
+
+    #[test]
+    fn counts_and_lists() {
+        assert_eq!(count(0, true, "host"), "no host");
+        assert_eq!(count(2, true, "entry"), "2 entries");
+        assert_eq!(count(2, false, "host"), "more than 2 hosts");
+        assert_eq!(list(["a", "b\n"], 2), "a, b");
+        assert_eq!(list(["a", "b", "c"], 2), "a, b and 1 more");
+        assert_eq!(list(std::iter::repeat("x"), 1), "x and 9999 more");
+        assert_eq!(settings("# c\n a = 1 \n\n;x\nb").collect::<Vec<_>>(), ["a = 1", "b"]);
+        assert_eq!(joined("a \\\n b"), "a   b");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use super::{ArtifactInput, Draft, text};
+use super::{ArtifactInput, Body, Draft, Facts, text};
 
 const TYPES: [&[u8]; 11] = [
     b"service",
@@ -53,12 +53,7 @@ pub(super) fn describe(input: &ArtifactInput<'_>) -> Draft {
         |u| u.rsplit('.').next().unwrap_or(u).to_owned(),
     );
     let body = input.text().unwrap_or_default();
-    let value = |key: &str| {
-        body.lines()
-            .filter_map(|l| l.trim().split_once('='))
-            .find(|(k, v)| k.trim_end() == key && !v.trim().is_empty())
-            .map(|(_, v)| text::clean(v, 100))
-    };
+    let value = |key: &str| values(body, key).next().map(|v| text::clean(v, 100));
     let name = input.shown_name();
     let title = match (&of, value("Description")) {
         (Some(of), _) => format!("drop-in of {of}"),
@@ -71,7 +66,17 @@ pub(super) fn describe(input: &ArtifactInput<'_>) -> Draft {
         ("ExecStart", "runs"),
         ("User", "as user"),
         ("ListenStream", "listens on"),
+        ("ListenDatagram", "listens on"),
+        ("What", "of"),
+        ("Where", "at"),
+        ("PathExists", "when there is"),
+        ("PathChanged", "when there is a change of"),
+        ("PathModified", "when there is a change of"),
+        ("DirectoryNotEmpty", "when there is something in"),
         ("OnCalendar", "at"),
+        ("OnBootSec", "after boot by"),
+        ("OnUnitActiveSec", "again after"),
+        ("Unit", "starts"),
         ("WantedBy", "wanted by"),
     ] {
         if let Some(value) = value(key) {
@@ -80,4 +85,66 @@ pub(super) fn describe(input: &ArtifactInput<'_>) -> Draft {
     }
     let draft = Draft::new(title, format!("{}.", facts.join(", "))).tag("systemd").tag(unit_type);
     if of.is_some() { draft.tag("drop-in") } else { draft }
+}
+
+/// The values of a key, in order: `Key=value`; an empty one takes back those before it and is left out here.
+fn values<'a>(body: &'a str, key: &'a str) -> impl Iterator<Item = &'a str> {
+    body.lines()
+        .filter_map(|l| l.trim().split_once('='))
+        .filter(move |(k, v)| k.trim_end() == key && !v.trim().is_empty())
+        .map(|(_, v)| v.trim())
+}
+
+pub(super) fn facts(body: &Body<'_>) -> Facts {
+    const KEYS: [&str; 34] = [
+        "Description",
+        "Type",
+        "ExecStartPre",
+        "ExecStart",
+        "ExecStartPost",
+        "ExecReload",
+        "ExecStop",
+        "User",
+        "Group",
+        "DynamicUser",
+        "Restart",
+        "OnCalendar",
+        "OnBootSec",
+        "OnStartupSec",
+        "OnUnitActiveSec",
+        "Persistent",
+        "Unit",
+        "ListenStream",
+        "ListenDatagram",
+        "ListenFIFO",
+        "PathExists",
+        "PathChanged",
+        "PathModified",
+        "DirectoryNotEmpty",
+        "What",
+        "Where",
+        "EnvironmentFile",
+        "CapabilityBoundingSet",
+        "AmbientCapabilities",
+        "NoNewPrivileges",
+        "ProtectSystem",
+        "PrivateTmp",
+        "RootDirectory",
+        "Alias",
+    ];
+    let joined = text::joined(body.text);
+    let mut facts = Facts::default();
+    for key in KEYS {
+        facts.list(key, values(&joined, key));
+    }
+    for (name, keys) in [
+        ("needs", &["Requires", "Requisite", "BindsTo", "PartOf", "Wants"][..]),
+        ("starts after", &["After"]),
+        ("wanted by", &["WantedBy", "RequiredBy", "UpheldBy"]),
+        ("not together with", &["Conflicts"]),
+        ("only if", &["ConditionPathExists", "ConditionVirtualization", "ConditionKernelCommandLine"]),
+    ] {
+        facts.list(name, keys.iter().flat_map(|key| values(&joined, key)));
+    }
+    facts
 }

@@ -140,13 +140,7 @@ fn component_type(kind: Kind) -> &'static str {
         Kind::ElfExecutable | Kind::KernelModule | Kind::Script => "executable",
         Kind::SharedLibrary => "library",
         Kind::Archive => "archive",
-        Kind::SystemdUnit
-        | Kind::Json
-        | Kind::Toml
-        | Kind::Yaml
-        | Kind::Ini
-        | Kind::Config
-        | Kind::Sysctl => "config",
+        kind if kind.is_configuration() => "config",
         _ => "data",
     }
 }
