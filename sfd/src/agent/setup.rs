@@ -15,7 +15,7 @@ use super::state_dir::{StateDir, brick_names};
 use super::versions::VersionConfig;
 use super::worker::Opener;
 use super::{AgentError, RootKind};
-use crate::artifact::Meta;
+use crate::artifact::{Meta, Packages};
 use crate::artifact::look::{LookOptions, Looker};
 use crate::artifact::redact::Redactor;
 use crate::artifact::view::{DiskView, ProcView, View, device_of_stat};
@@ -141,6 +141,7 @@ pub(super) fn prepare(config: &AgentConfig, stop: &Arc<AtomicBool>) -> Result<Pr
         .flatten()
         .collect();
     let names = brick_names(&config.roots);
+    let packages = Packages::of(Path::new("/"));
     let mut openers = Vec::new();
     for (path, name) in config.roots.iter().zip(names) {
         let kind = kind_of(path);
@@ -149,12 +150,14 @@ pub(super) fn prepare(config: &AgentConfig, stop: &Arc<AtomicBool>) -> Result<Pr
         let (root, bricks, redactor) = (path.clone(), state.bricks(), redactor.clone());
         let stop = Arc::clone(stop);
         let own = own.clone();
+        let packages = Arc::clone(&packages);
         let versions = config.versions;
         let (exclude, state) = (config.exclude.clone(), state.path().to_path_buf());
         let open: Opener = Box::new(move |watch, progress| {
             let lane = || -> Result<Lane, AgentError> {
                 let view = view_of(kind, &root, &exclude, &state)?;
-                Ok((view, Looker::new(LookOptions::default(), redactor.clone())))
+                let looker = Looker::new(LookOptions::default(), redactor.clone());
+                Ok((view, looker.with_packages(Arc::clone(&packages))))
             };
             let (view, looker) = lane()?;
             let opening = Opening {

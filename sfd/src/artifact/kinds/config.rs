@@ -120,26 +120,7 @@ pub(super) fn describe(input: &ArtifactInput<'_>) -> Draft {
     let what = known.unwrap_or("Configuration");
     let title =
         known.map_or_else(|| input.shown_name().into_owned(), |k| format!("{}: {k}", input.shown_name()));
-    let draft = Draft::new(title, format!("{what}, {n} line{s} besides comments, {size}.")).tag("config");
-    match known {
-        Some("Libraries loaded into every program") if settings > 0 => {
-            draft.risk(3, "a library is loaded into every program that starts")
-        }
-        Some("User accounts") => accounts(body, draft),
-        _ => draft,
-    }
-}
-
-/// Accounts besides root that are root.
-fn accounts(body: &str, draft: Draft) -> Draft {
-    let roots = body.lines().filter(|l| {
-        let mut fields = l.split(':');
-        fields.next().is_some_and(|name| name != "root") && fields.nth(1) == Some("0")
-    });
-    match roots.count() {
-        0 => draft,
-        n => draft.risk(3, format!("{n} account(s) besides root have user id 0")),
-    }
+    Draft::new(title, format!("{what}, {n} line{s} besides comments, {size}.")).tag("config")
 }
 
 fn content_lines(body: &str) -> impl Iterator<Item = &str> {

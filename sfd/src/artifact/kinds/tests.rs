@@ -49,6 +49,8 @@ impl Sample {
             process: None,
             boundary: None,
             unread: false,
+            packaged: Packaged::Unknown,
+            now_ns: 0,
             decoded: OnceCell::new(),
         })
     }
