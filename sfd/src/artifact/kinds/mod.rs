@@ -29,7 +29,7 @@ mod node;
 mod plain;
 mod process;
 mod projection;
-mod risk;
+pub(crate) mod risk;
 mod script;
 mod text;
 mod unit;

@@ -1,8 +1,10 @@
 //! Modes, owners and places.
 
+use std::os::unix::ffi::OsStrExt;
+
 use super::{
-    ArtifactInput, CRITICAL, Draft, Findings, HIGH, Kind, LOW, MEDIUM, PUBLIC, Packaged, base, gives_everything,
-    is_packages_own, starts_with,
+    ArtifactInput, CRITICAL, Draft, Findings, HIGH, Kind, LOW, MEDIUM, PUBLIC, Packaged, gives_everything,
+    is_packages_own,
 };
 use crate::artifact::{FileType, Redaction};
 
@@ -59,7 +61,7 @@ fn set_id(kind: Kind, input: &ArtifactInput<'_>, draft: &mut Draft, found: &mut 
                 CRITICAL,
                 format!("whoever starts it is root: {} runs any command and is set-user-ID", input.shown_name()),
             );
-        } else if uid == 0 && in_public_place(input) {
+        } else if uid == 0 && public_place(input.path.as_os_str().as_bytes()).is_some() {
             found.add(CRITICAL, "runs as root whoever starts it (set-user-ID), where everybody may put files");
         } else {
             let (level, of) = match (input.packaged, uid) {
@@ -83,18 +85,13 @@ fn set_id(kind: Kind, input: &ArtifactInput<'_>, draft: &mut Draft, found: &mut 
     }
 }
 
-fn in_public_place(input: &ArtifactInput<'_>) -> bool {
-    PUBLIC.iter().any(|dir| starts_with(input.path, dir))
-}
-
-/// Whether programs are usually run only by who made them there: the places that everybody may write to.
-pub(crate) fn is_execute_only_place(path: &[u8]) -> Option<&'static str> {
+/// Which of the places that everybody may write to a path is in.
+pub(super) fn public_place(path: &[u8]) -> Option<&'static str> {
     PUBLIC.iter().copied().find(|dir| path.starts_with(dir.as_bytes())).map(|dir| dir.trim_end_matches('/'))
 }
 
 fn temporary(kind: Kind, input: &ArtifactInput<'_>, found: &mut Findings) {
-    use std::os::unix::ffi::OsStrExt;
-    let Some(place) = is_execute_only_place(input.path.as_os_str().as_bytes()) else { return };
+    let Some(place) = public_place(input.path.as_os_str().as_bytes()) else { return };
     let what = match kind {
         Kind::ElfExecutable => "a program",
         Kind::SharedLibrary => "a library",
@@ -130,8 +127,7 @@ fn module(kind: Kind, input: &ArtifactInput<'_>, draft: &mut Draft, found: &mut 
         draft.risk.level = draft.risk.level.min(LOW);
         return;
     }
-    let is_at_home = input.path.components().any(|part| part.as_os_str() == "modules")
-        || base(&input.path.to_string_lossy()).is_empty();
+    let is_at_home = input.path.iter().any(|part| part == "modules");
     if draft.risk.level > 0 && input.packaged == Packaged::No && !is_at_home {
         found.add(HIGH, "a kernel module outside /lib/modules that no package owns");
     }

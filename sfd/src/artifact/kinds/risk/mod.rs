@@ -13,7 +13,6 @@
 //! ```
 
 use std::borrow::Cow;
-use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use super::{ArtifactInput, Draft, Kind, Nature};
@@ -33,7 +32,7 @@ mod ssh;
 mod sudoers;
 
 pub(crate) use kernel::{is_unsigned, loaded_modules};
-pub(crate) use metadata::{SET_GID, SET_UID, WORLD_WRITE, is_execute_only_place};
+pub(crate) use metadata::{SET_GID, SET_UID, WORLD_WRITE};
 pub(crate) use persistence::runs_by_itself;
 
 pub(crate) const LOW: u8 = 1;
@@ -233,10 +232,6 @@ pub(crate) fn gives_everything(path: &str) -> bool {
 /// Whether what a package says of a file excuses it. The host's own database says only *that* it is a package's.
 fn is_packages_own(input: &ArtifactInput<'_>) -> bool {
     input.packaged == Packaged::Yes
-}
-
-fn starts_with(path: &Path, prefix: &str) -> bool {
-    path.as_os_str().as_bytes().starts_with(prefix.as_bytes())
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::os::unix::ffi::OsStrExt;
 
-use super::metadata::is_execute_only_place;
+use super::metadata::public_place;
 use super::{ArtifactInput, Draft, Findings, HIGH, LOW, MEDIUM};
 use crate::artifact::kinds::text::clean;
 
@@ -30,7 +30,7 @@ pub(super) fn judge(input: &ArtifactInput<'_>, draft: &mut Draft, found: &mut Fi
         }
         return;
     }
-    match (is_execute_only_place(bytes), is_deleted) {
+    match (public_place(bytes), is_deleted) {
         (Some(place), true) => {
             found.add(HIGH, format!("runs {shown}, which was deleted, from {place}, where everybody may put files"));
         }
