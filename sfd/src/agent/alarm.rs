@@ -286,3 +286,7 @@ pub(super) fn listening(name: &str, before: &str, after: &str) -> Option<String>
     }
     (!all.is_empty()).then(|| format!("listening {}", all.join(", ")))
 }
+
+#[cfg(test)]
+#[path = "alarm_tests.rs"]
+mod tests;

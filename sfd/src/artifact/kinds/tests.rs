@@ -133,7 +133,7 @@ fn samples() {
     systemd_unit | drop-in of ssh.service | systemd service. | systemd service drop-in world-writable | 3 anyone may change this file
     script | tool | Script for python3, 2 lines. | script python3
     script | su | Script for sh, 1 line. | script sh
-    elf_other | su | ELF file (ELF), 7 B. | elf setuid | 2 runs as root whoever starts it (set-user-ID)
+    elf_other | su | ELF file (ELF), 7 B. | elf setuid | 1 runs as root whoever starts it (set-user-ID)
     json | app.json | JSON, 24 B: name, port. | json
     json | app.json | JSON, 7 B: not valid at line 1. | json
     json | no-name | JSON, 9 B: a list of 3. | json
@@ -141,7 +141,7 @@ fn samples() {
     yaml | a.yaml | YAML, 42 B: apiVersion, kind, spec. | yaml
     ini | app.ini | INI-style configuration, 19 B: sections main, other. | ini
     config | hosts: Static host names | Static host names, 1 line besides comments, 30 B. | config
-    config | passwd: User accounts | User accounts, 2 lines besides comments, 52 B. | config | 3 1 account(s) besides root have user id 0
+    config | passwd: User accounts | User accounts, 2 lines besides comments, 52 B. | config | 3 toor is root under another name (user id 0)
     config | sshd_config: SSH server | SSH server, 1 line besides comments, 8 B. | config
     text | notes | Text, 3 lines, 20 B. Begins: == Grüße == | 
     binary | data | Binary data, 3 B. | 

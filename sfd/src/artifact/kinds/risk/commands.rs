@@ -47,7 +47,7 @@ pub(super) fn judge(line: &str, for_root: bool, found: &mut Findings) {
                 found.add(HIGH, format!("downloads something and runs it unseen ({runner}, {name})"));
             }
             fetched = Some(name.to_owned());
-        } else if part.before != '|' && decodes(&part.words) {
+        } else if decodes(&part.words) {
             fetched = Some(format!("{name} -d"));
         }
         runner = (is_shell_like(name) || matches!(name, "eval" | "source" | ".")).then(|| clean(name, 20));
@@ -114,7 +114,6 @@ fn decodes(words: &[&str]) -> bool {
     match words.first().map(|word| base(word)) {
         Some("base64" | "base32") => has("-d") || has("--decode") || has("-D"),
         Some("xxd") => has("-r"),
-        // `echo ... | base64 -d | sh`: what is decoded comes from a pipe, so the first of it counts as much.
         _ => false,
     }
 }

@@ -94,6 +94,7 @@ fn temporary(kind: Kind, input: &ArtifactInput<'_>, found: &mut Findings) {
     let Some(place) = public_place(input.path.as_os_str().as_bytes()) else { return };
     let what = match kind {
         Kind::ElfExecutable => "a program",
+        Kind::ElfOther if input.meta.mode & EXECUTE != 0 => "a program",
         Kind::SharedLibrary => "a library",
         Kind::KernelModule => "a kernel module",
         Kind::Script if input.meta.mode & EXECUTE != 0 => "a script that can be run",

@@ -175,7 +175,7 @@ fn pam() {
     let debian = "auth\t[success=1 default=ignore]\tpam_unix.so nullok\nauth\trequisite\t\t\tpam_deny.so\n\
         auth\trequired\t\t\tpam_permit.so\nauth\toptional\t\t\tpam_cap.so\n";
     expect(&stack(debian), 0, "");
-    expect(&stack("auth sufficient pam_permit.so\nauth required pam_unix.so\n"), 4, "no");
+    expect(&stack("auth sufficient pam_permit.so\nauth required pam_unix.so\n"), 4, "is let in");
     expect(
         &stack("auth [success=1 default=ignore] pam_unix.so\nauth required pam_permit.so\n"),
         4,
