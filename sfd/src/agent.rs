@@ -16,6 +16,8 @@
 
 #![forbid(unsafe_code)]
 
+mod alarm;
+mod alarms;
 mod clock;
 mod compare;
 mod control;

@@ -116,6 +116,12 @@ const SUITES: &[Suite] = &[
         kernel: true,
     },
     Suite {
+        name: "risk",
+        shows: "no false alarm on a fresh Debian, the right one for what is bad",
+        args: &["-p", "sfd-tests", "--test", "risk"],
+        kernel: true,
+    },
+    Suite {
         name: "matrix",
         shows: "every kind of change on five file systems ends in the right brick",
         args: &["-p", "sfd-tests", "--test", "matrix"],

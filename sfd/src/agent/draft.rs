@@ -80,6 +80,11 @@ impl Draft {
         self.history.len() - 1
     }
 
+    /// A line of history that is not committed yet.
+    pub(super) fn history_mut(&mut self, index: usize) -> Option<&mut HistoryRow> {
+        self.history.get_mut(index)
+    }
+
     /// What is about to be written of an artifact.
     pub(super) fn filled(&self, id: ArtifactId) -> Option<&Bytes> {
         self.fills.get(&id)

@@ -112,7 +112,7 @@ impl Root {
             return false;
         }
         let Some(row) = self.inventory.get(id) else { return false };
-        let (mut row, mut dirty) = (row.clone(), dirty.clone());
+        let (before, mut row, mut dirty) = (row.clone(), row.clone(), dirty.clone());
         if let Some(other) = tasks.gone.remove(&id) {
             dirty.merge(&other);
         }
@@ -126,7 +126,8 @@ impl Root {
         }
         row.parent = Some(*dir);
         row.name = name.as_bytes().to_vec();
-        self.record(&row, path, Some(&from), Verb::Renamed, String::new(), &dirty);
+        let line = self.record(&row, path, Some(&from), Verb::Renamed, String::new(), &dirty);
+        self.judge(line, Some(&before), Some(&row), None);
         self.latecomers.saw(id, clock::now_ns(), &dirty);
         self.draft.born(dirty.first_ns);
         self.keep(row);
@@ -211,6 +212,7 @@ impl Root {
         if let Some(row) = self.inventory.get(id) {
             let row = row.clone();
             let line = self.record(&row, path, None, Verb::Created, String::new(), dirty);
+            self.judge(line, None, Some(&row), None);
             self.keep_version(line, None, Some(&row));
             self.note_secret(&row, path, false);
             self.want_words(&row);

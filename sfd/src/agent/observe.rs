@@ -81,6 +81,7 @@ impl Root {
                 self.counters.looks += 1;
                 Look::Changed(artifact)
             }
+            _ if trust == Trust::Describe => self.timed_look(inode, &path, glance, None, trust),
             _ => self.timed_look(inode, &path, glance, Some(&known), trust),
         };
         match look {
@@ -93,6 +94,9 @@ impl Root {
                     self.record(&row, &path, None, Verb::Modified, latecomers::DETAIL.to_owned(), &late);
                 }
                 self.confirm(&row, meta, inode, settled);
+            }
+            Look::Changed(artifact) if trust == Trust::Describe && is_as_described(&row, &artifact) => {
+                self.confirm(&row, artifact.meta, inode, artifact.settled);
             }
             Look::Changed(artifact) if artifact.meta.file_type != row.meta.file_type => {
                 self.become_other(id, dirty, tasks);
@@ -207,14 +211,22 @@ impl Root {
             let contents = matches!(row.meta.file_type, FileType::File | FileType::Symlink);
             let same = row.content_hash == old.content_hash || !contents;
             let verb = if same { Verb::Attributes } else { Verb::Modified };
-            if !is_noise(old, &row) {
+            if self.kind == RootKind::Proc && self.note_table(old, &row, artifact, dirty) {
+                // That was the line.
+            } else if !is_noise(old, &row) {
                 let line = self.record(&row, &artifact.path, None, verb, describe_change(old, &row), dirty);
+                self.judge(line, Some(old), Some(&row), None);
                 self.keep_version(line, Some((old, replaced)), Some(&row));
                 self.latecomers.saw(row.id, clock::now_ns(), dirty);
             } else if let Some(late) = self.latecomers.take(row.id, dirty) {
                 // What was not settled at the last look is read again, and is as it was.
                 let detail = latecomers::DETAIL.to_owned();
                 self.record(&row, &artifact.path, None, Verb::Modified, detail, &late);
+            } else if row.semantics.risk.level > old.semantics.risk.level.max(1) {
+                // A rename, the time or a change of the package database has made it so.
+                let detail = "judged anew".to_owned();
+                let line = self.record(&row, &artifact.path, None, Verb::Attributes, detail, dirty);
+                self.judge(line, Some(old), Some(&row), None);
             }
             self.draft.born(dirty.first_ns);
         }
@@ -339,6 +351,17 @@ pub(super) fn fitting(artifact: &Artifact, row: &Row) -> bytes::Bytes {
 /// cannot tell a later change.
 pub(super) fn asks_again(artifact: &Artifact) -> bool {
     !artifact.settled || artifact.unverified.as_deref() == Some(CHANGED_WHILE_READ)
+}
+
+/// Whether a look that was to describe an artifact anew has come to nothing new. Title and summary may be a model's.
+fn is_as_described(row: &Row, artifact: &Artifact) -> bool {
+    let state = |meta: &Meta| (meta.mode, meta.uid, meta.gid, meta.mtime_ns, meta.nlink, meta.ino);
+    artifact.unverified.is_none()
+        && row.unverified.as_deref().is_none_or(is_distrust)
+        && row.content_hash == artifact.content_hash
+        && row.redacted == artifact.redacted
+        && state(&row.meta) == state(&artifact.meta)
+        && row.semantics.risk == artifact.semantics.risk
 }
 
 /// Whether a reason for not being verified says nothing about the last reading.

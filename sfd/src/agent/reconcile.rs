@@ -30,6 +30,8 @@ pub(super) enum Trust {
     Stat,
     /// Contents are read whatever the metadata says (an event named it: `mmap` stores change no time stamp).
     Read,
+    /// As `Read`, and what it is, is said anew although nothing has changed: time, or what packages own, decides too.
+    Describe,
 }
 
 /// What was reported of a directory.
@@ -96,7 +98,9 @@ impl Tasks {
     pub(super) fn look(&mut self, id: ArtifactId, dirty: &Dirty) {
         let (sum, trust) = self.looks.entry(id).or_insert_with(|| (Dirty::default(), Trust::Read));
         sum.merge(dirty);
-        *trust = Trust::Read;
+        if *trust == Trust::Stat {
+            *trust = Trust::Read;
+        }
     }
 
     /// Whether an artifact is what it was is to be seen from its metadata.
@@ -107,6 +111,11 @@ impl Tasks {
     /// A name may stand for something that is not known.
     pub(super) fn examine(&mut self, dir: ArtifactId, name: OsString, dirty: &Dirty) {
         self.fresh.push(Fresh { dir, name, dirty: dirty.clone(), reported: false });
+    }
+
+    /// What an artifact is, is to be said anew.
+    pub(super) fn describe(&mut self, id: ArtifactId) {
+        self.looks.entry(id).or_insert_with(|| (Dirty::default(), Trust::Describe)).1 = Trust::Describe;
     }
 
     /// Counts a move of an artifact; `false` when it has moved too often to be followed further.
@@ -188,7 +197,7 @@ impl Root {
             } else if let Some((id, dirty)) = tasks.gone.pop_first() {
                 self.remove(id, &dirty, &mut tasks, watch)?;
             } else if let Some((id, (dirty, trust))) = tasks.looks.pop_first() {
-                if trust == Trust::Stat || !self.is_held(id, &dirty) {
+                if trust != Trust::Read || !self.is_held(id, &dirty) {
                     self.look_at(id, &dirty, trust, None, &mut tasks, watch);
                 }
             } else {
@@ -299,8 +308,21 @@ impl Root {
         if !self.view.is_noteworthy(path) {
             return None;
         }
+        Some(self.write_down(row, path, from, verb, detail, dirty))
+    }
+
+    /// Writes history whatever the view thinks of the path.
+    pub(super) fn write_down(
+        &mut self,
+        row: &Row,
+        path: &Path,
+        from: Option<&Path>,
+        verb: Verb,
+        detail: String,
+        dirty: &Dirty,
+    ) -> usize {
         let at_ns = if dirty.first_ns > 0 { dirty.first_ns } else { clock::now_ns() };
-        Some(self.draft.history(HistoryRow {
+        self.draft.history(HistoryRow {
             at_ns,
             path: path.as_os_str().as_bytes().to_vec(),
             from: from.map(|path| path.as_os_str().as_bytes().to_vec()),
@@ -313,6 +335,6 @@ impl Root {
             unknown_writers: dirty.unknown_writer || dirty.writers.is_empty(),
             kind: row.semantics.kind.name().to_owned(),
             risk: row.semantics.risk.level,
-        }))
+        })
     }
 }

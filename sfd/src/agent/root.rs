@@ -152,6 +152,8 @@ pub(super) struct Root {
     pub(super) versions: VersionConfig,
     /// Asks a language model; `None`: rules are all there is.
     pub(super) enricher: Option<Enricher>,
+    /// Which reading of the package database the artifacts were judged by.
+    packages_seen: u64,
     stop: Arc<AtomicBool>,
     /// Change-to-brick times of the changes committed, in nanoseconds, the last ones.
     latencies_ns: Vec<u64>,
@@ -278,6 +280,7 @@ impl Root {
         stop: Arc<AtomicBool>,
         own: Vec<InodeId>,
     ) -> Self {
+        let packages_seen = looker.packages_generation();
         Self {
             name: name.to_owned(),
             kind,
@@ -303,6 +306,7 @@ impl Root {
             history_max: HISTORY_ROWS_MAX,
             versions: VersionConfig::default(),
             enricher: None,
+            packages_seen,
             stop,
             latencies_ns: Vec::new(),
             history_lines: 0,
@@ -411,6 +415,13 @@ impl Root {
     /// # Errors
     /// When the brick or catalog cannot be written.
     pub(super) fn apply_later(&mut self, now: Instant, watch: &mut dyn Watch) -> Result<(), AgentError> {
+        let packages = self.looker.packages_generation();
+        if std::mem::replace(&mut self.packages_seen, packages) != packages {
+            let mut tasks = Tasks::default();
+            self.judge_by_packages(&mut tasks);
+            self.work_off(tasks, watch)?;
+            self.flush()?;
+        }
         let polls = self.later.due_polls(now);
         if !polls.is_empty() {
             let mut tasks = Tasks::default();

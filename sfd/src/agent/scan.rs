@@ -8,6 +8,7 @@ use super::reconcile::{Tasks, Trust};
 use super::root::Root;
 use super::{AgentError, clock};
 use crate::artifact::inventory::{inode_of, is_dir};
+use crate::artifact::kinds::Kind;
 use crate::artifact::look::Look;
 use crate::batch::Dirty;
 use crate::brick::ArtifactId;
@@ -186,7 +187,12 @@ impl Root {
                 self.work_off(tasks, watch)?;
             }
             let mut tasks = Tasks::default();
-            self.look_at(id, &quiet, Trust::Stat, ready, &mut tasks, watch);
+            // What expires does so without a change.
+            let is_certificate =
+                self.inventory.get(id).is_some_and(|row| row.semantics.kind == Kind::Certificate);
+            let partial = self.scan.as_ref().is_some_and(|scan| scan.partial);
+            let trust = if is_certificate && !partial { Trust::Describe } else { Trust::Stat };
+            self.look_at(id, &quiet, trust, ready, &mut tasks, watch);
             self.work_off(tasks, watch)?;
         }
         Ok(())

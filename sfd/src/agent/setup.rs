@@ -15,10 +15,10 @@ use super::state_dir::{StateDir, brick_names};
 use super::versions::VersionConfig;
 use super::worker::Opener;
 use super::{AgentError, RootKind};
-use crate::artifact::Meta;
 use crate::artifact::look::{LookOptions, Looker};
 use crate::artifact::redact::Redactor;
 use crate::artifact::view::{DiskView, ProcView, View, device_of_stat};
+use crate::artifact::{Meta, Packages};
 use crate::collect::device::DeviceMap;
 use crate::collect::{CollectConfig, InodeId, NameSource, Source};
 use crate::enrich::{EnrichConfig, Enricher};
@@ -150,6 +150,7 @@ pub(super) fn prepare(
         .flatten()
         .collect();
     let names = brick_names(&config.roots);
+    let packages = Packages::of(Path::new("/"));
     let mut openers = Vec::new();
     let mut lanes = HashMap::new();
     for (path, name) in config.roots.iter().zip(names) {
@@ -161,7 +162,7 @@ pub(super) fn prepare(
         let own = own.clone();
         let versions = config.versions;
         let enricher = enricher.cloned();
-        let lane = lane_maker(kind, path, config, state.path(), &redactor);
+        let lane = lane_maker(kind, path, config, state.path(), &redactor, &packages);
         if kind == RootKind::Tree {
             lanes.insert(Arc::from(name.as_str()), Arc::clone(&lane));
         }
@@ -195,12 +196,14 @@ fn lane_maker(
     config: &AgentConfig,
     state: &Path,
     redactor: &Redactor,
+    packages: &Arc<Packages>,
 ) -> LaneMaker {
     let (root, exclude, state) = (root.to_path_buf(), config.exclude.clone(), state.to_path_buf());
-    let redactor = redactor.clone();
+    let (redactor, packages) = (redactor.clone(), Arc::clone(packages));
     Arc::new(move || {
         let view = view_of(kind, &root, &exclude, &state)?;
-        Ok((view, Looker::new(LookOptions::default(), redactor.clone())))
+        let looker = Looker::new(LookOptions::default(), redactor.clone());
+        Ok((view, looker.with_packages(Arc::clone(&packages))))
     })
 }
 

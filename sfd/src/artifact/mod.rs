@@ -5,6 +5,7 @@
 //! look      stat -> read -> hash -> cells; unchanged ones stop here
 //! redact    which contents are secret, and what is shown in their place
 //! kinds/    what it is, one small file a kind
+//! packages  which files a package of the host owns
 //! regions   the named parts of an ELF file
 //! ```
 #![forbid(unsafe_code)]
@@ -19,11 +20,13 @@ use crate::collect::InodeId;
 pub mod inventory;
 pub mod kinds;
 pub mod look;
+pub mod packages;
 pub mod redact;
 pub mod regions;
 pub mod view;
 
 pub use look::{Examined, Known, Look, LookOptions, Looker, Renamed};
+pub use packages::{Packaged, Packages};
 pub use redact::{RedactError, Redaction, Redactor};
 pub use regions::{Region, Regions};
 

@@ -19,7 +19,7 @@ use super::{CliError, Exit, Out, State, live, who};
 use crate::agent::{Request, StateDir, disk_view};
 use crate::artifact::look::{Examined, LookOptions};
 use crate::artifact::view::{ProcView, View};
-use crate::artifact::{Answered, FileType, Looker, Semantics};
+use crate::artifact::{Answered, FileType, Looker, Packages, Semantics};
 use crate::brick::{HistoryQuery, HistoryRow, Row};
 use crate::enrich::queue::worth;
 use crate::enrich::{Client, Excerpt, LlmConfig, PROMPT_VERSION, Question, apply};
@@ -96,7 +96,8 @@ fn look(path: &Path, state: &Path) -> Result<Known, CliError> {
     } else {
         Box::new(disk_view(Path::new("/"), &[])?)
     };
-    let mut looker = Looker::new(LookOptions::default(), super::redactor(Some(state))?);
+    let mut looker = Looker::new(LookOptions::default(), super::redactor(Some(state))?)
+        .with_packages(Packages::of(Path::new("/")));
     let examined = looker
         .examine(view.as_mut(), &path)
         .ok_or_else(|| failed(io::Error::from(io::ErrorKind::NotFound)))?;

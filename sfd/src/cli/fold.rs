@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::ops::ControlFlow;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use clap::Args;
 use indicatif::ProgressBar;
@@ -12,7 +13,7 @@ use serde_json::json;
 use super::out::{human_bytes, human_count};
 use super::{CliError, Exit, Out};
 use crate::agent::{Lanes, StateDir, Survey, disk_view, row_of, survey};
-use crate::artifact::{FileType, Look, LookOptions, Looker};
+use crate::artifact::{FileType, Look, LookOptions, Looker, Packages};
 use crate::brick::{ArtifactId, Row, SealOptions, SealedWriter};
 use crate::collect::Unwatched;
 
@@ -58,9 +59,11 @@ pub(super) fn run(args: &FoldArgs, out: Out) -> Result<Exit, CliError> {
         survey(&roots, args.exact, &mut view, &mut Unwatched, &progress)?;
     let options = LookOptions { cap: layout.cap(), exact: args.exact, ..LookOptions::default() };
     let redactor = super::redactor(StateDir::default_path().as_deref())?;
+    let packages = Packages::of(Path::new("/"));
     let mut lanes = Lanes::start(|| {
         let view = disk_view(Path::new("/"), &args.exclude)?.exclude_paths([output.clone()]);
-        Ok((Box::new(view), Looker::new(options.clone(), redactor.clone())))
+        let looker = Looker::new(options.clone(), redactor.clone()).with_packages(Arc::clone(&packages));
+        Ok((Box::new(view), looker))
     })?;
     let seal = SealOptions { compress: args.compress };
     let mut writer = SealedWriter::create(&output, layout.order(), layout.cap(), seal)?;

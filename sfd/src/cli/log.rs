@@ -128,6 +128,7 @@ fn print(row: &HistoryRow, change: &Patch, asked: bool, out: Out) -> Result<(), 
             "unknown_writers": row.unknown_writers,
             "kind": row.kind,
             "risk": row.risk,
+            "reasons": row.reasons,
         });
         if std::str::from_utf8(&row.path).is_err() {
             value["path_bytes"] = base64::engine::general_purpose::STANDARD.encode(&row.path).into();
@@ -156,8 +157,31 @@ fn print(row: &HistoryRow, change: &Patch, asked: bool, out: Out) -> Result<(), 
     let who = who::all(row);
     let from = from.map(|from| format!(" (was {})", printable(&from))).unwrap_or_default();
     let detail = if row.detail.is_empty() { String::new() } else { format!(": {}", printable(&row.detail)) };
-    out.line(format!("{}  {verb:<10} {}{from}{detail}  by {who}", human_time(row.at_ns), printable(&path)))?;
+    let risk = risk_in_words(row);
+    out.line(format!(
+        "{}  {verb:<10} {}{from}{detail}{risk}  by {who}",
+        human_time(row.at_ns),
+        printable(&path)
+    ))?;
     change.print(out)
+}
+
+/// ` [high: new set-user-ID program]`, for what is above low and has a reason.
+fn risk_in_words(row: &HistoryRow) -> String {
+    /// The rest is in `--json`.
+    const SHOWN_MAX: usize = 2;
+    let level = match row.risk {
+        0 | 1 => return String::new(),
+        2 => "medium",
+        3 => "high",
+        _ => "critical",
+    };
+    if row.reasons.is_empty() {
+        return String::new();
+    }
+    let shown: Vec<String> = row.reasons.iter().take(SHOWN_MAX).map(|reason| printable(reason)).collect();
+    let more = if row.reasons.len() > SHOWN_MAX { "; ..." } else { "" };
+    format!(" [{level}: {}{more}]", shown.join("; "))
 }
 
 /// `1h`, `2 days`, or a point in time.

@@ -53,7 +53,7 @@ pub(super) fn describe(input: &ArtifactInput<'_>) -> Draft {
     }
     let roots = text::list(accounts(body).filter(Account::is_root).map(|a| a.name), 4);
     let summary = format!("{} With the rights of root: {roots}.", draft.summary);
-    Draft { summary, ..draft }.risk(3, format!("{extra} account(s) besides root have user id 0"))
+    Draft { summary, ..draft }
 }
 
 pub(super) fn facts(body: &Body<'_>) -> Facts {

@@ -20,7 +20,7 @@ pub(super) fn describe(input: &ArtifactInput<'_>) -> Draft {
     let body = input.text().unwrap_or_default();
     let shown = text::list(names(body), 4);
     if input.name() == b"ld.so.preload" {
-        let draft = Draft::new(
+        return Draft::new(
             "Libraries loaded into every program",
             format!(
                 "Loaded into every program that starts: {}.",
@@ -28,10 +28,6 @@ pub(super) fn describe(input: &ArtifactInput<'_>) -> Draft {
             ),
         )
         .tag("preload");
-        return match shown.is_empty() {
-            true => draft,
-            false => draft.risk(3, "a library is loaded into every program that starts"),
-        };
     }
     let include = text::list(includes(body), 3);
     let said = match (shown.is_empty(), include.is_empty()) {

@@ -16,7 +16,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::view::{Nature, ProcessFacts};
-use super::{FileType, Meta, Redaction, Risk, Semantics, SemanticsSource};
+use super::{FileType, Meta, Packaged, Redaction, Risk, Semantics, SemanticsSource};
 
 mod accounts;
 mod archive;
@@ -47,7 +47,7 @@ mod plain;
 mod process;
 mod projection;
 mod resolver;
-mod risk;
+pub(crate) mod risk;
 mod script;
 mod shell_settings;
 mod sockets;
@@ -275,6 +275,10 @@ pub struct ArtifactInput<'a> {
     pub boundary: Option<&'static str>,
     /// The contents could not be read.
     pub unread: bool,
+    /// Whether a package of this host owns the path.
+    pub packaged: Packaged,
+    /// Now, nanoseconds since the Unix epoch: what has expired depends on it.
+    pub now_ns: i64,
     /// The head as text, once a rule has asked: nearly every one does. Begins empty.
     pub decoded: OnceCell<Option<&'a str>>,
 }
@@ -501,7 +505,7 @@ pub fn describe(input: &ArtifactInput<'_>) -> Semantics {
         draft.summary = format!("{} Contents are redacted: {}.", draft.summary, redaction.reason());
         draft.tags.insert(0, "redacted".to_owned());
     }
-    risk::of_metadata(rule.kind, input, &mut draft);
+    risk::judge(rule.kind, input, &mut draft);
     let mut tags: Vec<String> = Vec::new();
     for tag in draft.tags.iter().map(|t| clean(t, TAG_CHARS_MAX).to_lowercase()) {
         if tags.len() < TAGS_MAX && !tag.is_empty() && !tags.contains(&tag) {

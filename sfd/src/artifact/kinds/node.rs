@@ -42,7 +42,8 @@ pub(super) fn describe_symlink(input: &ArtifactInput<'_>) -> Draft {
     };
     let draft = Draft::new(title, summary);
     if process && input.head.ends_with(b" (deleted)") {
-        return draft.tag("deleted").risk(2, "the running program's file was deleted or replaced");
+        // The process itself says how bad that is.
+        return draft.tag("deleted");
     }
     if !process && input.head == b"/dev/null" {
         return draft.tag("masked");

@@ -16,10 +16,5 @@ pub(super) fn describe(input: &ArtifactInput<'_>) -> Draft {
         return Draft::new(title, format!("Kernel thread, child of {}.", facts.ppid)).tag("kernel-thread");
     }
     let exe = facts.exe.as_ref().map_or_else(|| "an unknown program".into(), |e| e.to_string_lossy());
-    let draft =
-        Draft::new(title, format!("Process running {exe} as user {}, child of {}.", facts.uid, facts.ppid));
-    if exe.ends_with(" (deleted)") {
-        return draft.tag("deleted").risk(2, "the running program's file was deleted or replaced");
-    }
-    draft
+    Draft::new(title, format!("Process running {exe} as user {}, child of {}.", facts.uid, facts.ppid))
 }

@@ -51,6 +51,8 @@ impl Sample {
             process: None,
             boundary: None,
             unread: false,
+            packaged: Packaged::Unknown,
+            now_ns: 0,
             decoded: OnceCell::new(),
         })
     }
@@ -134,7 +136,7 @@ fn samples() {
     systemd_unit | drop-in of ssh.service | systemd service. | systemd service drop-in world-writable | 3 anyone may change this file
     script | tool | Script for python3, 2 lines. | script python3
     script | su | Script for sh, 1 line. | script sh
-    elf_other | su | ELF file (ELF), 7 B. | elf setuid | 2 runs as root whoever starts it (set-user-ID)
+    elf_other | su | ELF file (ELF), 7 B. | elf setuid | 1 runs as root whoever starts it (set-user-ID)
     json | app.json | JSON, 24 B: name, port. | json
     json | app.json | JSON, 7 B: not valid at line 1. | json
     json | no-name | JSON, 9 B: a list of 3. | json

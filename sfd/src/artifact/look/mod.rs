@@ -3,6 +3,7 @@
 use std::cell::{OnceCell, RefCell};
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
@@ -10,7 +11,7 @@ use bytes::Bytes;
 use super::kinds::{self, ArtifactInput, Fact};
 use super::redact::contents::Form;
 use super::view::{Nature, ProcessFacts, View};
-use super::{Artifact, FileType, Meta, Redaction, Redactor, Regions, Semantics};
+use super::{Artifact, FileType, Meta, Packaged, Packages, Redaction, Redactor, Regions, Semantics};
 use crate::fold::{K_CAP, K_MIN};
 
 mod content;
@@ -116,9 +117,12 @@ pub struct Examined {
 pub struct Looker {
     options: LookOptions,
     redactor: Redactor,
+    packages: Option<Arc<Packages>>,
     now_ns: Box<dyn FnMut() -> i64 + Send>,
     /// Facts and head of the last look, while somebody wants them: [`Self::examine`].
     seen: RefCell<Option<(Vec<Fact>, Vec<u8>)>>,
+    /// Time of the look that is going on.
+    at_ns: i64,
 }
 
 /// Metadata, and when it was read.
@@ -141,7 +145,31 @@ impl Looker {
     /// A looker. A cap outside `K_MIN..=K_CAP` is moved to the nearer end.
     pub fn new(mut options: LookOptions, redactor: Redactor) -> Self {
         options.cap = options.cap.clamp(K_MIN, K_CAP);
-        Self { options, redactor, now_ns: Box::new(wall_clock_ns), seen: RefCell::default() }
+        Self {
+            options,
+            redactor,
+            packages: None,
+            now_ns: Box::new(wall_clock_ns),
+            at_ns: 0,
+            seen: RefCell::default(),
+        }
+    }
+
+    /// Judges files by what the packages of this host own. Without it, that is unknown.
+    #[must_use]
+    pub fn with_packages(mut self, packages: Arc<Packages>) -> Self {
+        self.packages = Some(packages);
+        self
+    }
+
+    /// Whether a package of this host owns a path.
+    pub fn packaged(&self, path: &Path) -> Packaged {
+        self.packages.as_ref().map_or(Packaged::Unknown, |packages| packages.owner(path))
+    }
+
+    /// Grows when [`Self::packaged`] may say something else than before.
+    pub fn packages_generation(&self) -> u64 {
+        self.packages.as_ref().map_or(0, |packages| packages.generation())
     }
 
     /// Sets the largest block, as the layout chose it: from [`K_MIN`] to [`K_CAP`].
@@ -208,6 +236,7 @@ impl Looker {
                     return self.unread(view, path, &meta, false, &complaint(&e));
                 }
             };
+            self.at_ns = started_ns;
             let settled = !view.meta_tells() || is_settled(&meta, started_ns);
             if let Some(known) = known
                 && !force_read
@@ -377,6 +406,8 @@ impl Looker {
             process,
             boundary,
             unread: contents.unread,
+            packaged: if nature == Nature::Disk { self.packaged(path) } else { Packaged::Unknown },
+            now_ns: self.at_ns,
             decoded: OnceCell::new(),
         };
         let semantics = kinds::describe(&input);
