@@ -183,6 +183,7 @@ impl Root {
     fn update(&mut self, old: &Row, artifact: &Artifact, dirty: &Dirty) {
         // As it is on the brick or in the draft until the new state is drafted.
         let replaced = self.contents_before(old, &artifact.path, artifact.content_hash);
+        let meaning = self.meaning_of(old, &replaced, artifact);
         let block = self.resize(old, artifact);
         let row = row_of(old.id, old.parent, old.name.clone(), block, artifact);
         let same_cells = block == old.block
@@ -206,7 +207,20 @@ impl Root {
             let same = row.content_hash == old.content_hash || !contents;
             let verb = if same { Verb::Attributes } else { Verb::Modified };
             if !is_noise(old, &row) {
-                let line = self.record(&row, &artifact.path, None, verb, describe_change(old, &row), dirty);
+                // A table of /proc that changes all the time has a line where its change means something.
+                let line = if meaning.is_empty() || self.view.is_noteworthy(&artifact.path) {
+                    self.record(&row, &artifact.path, None, verb, describe_change(old, &row), dirty)
+                } else {
+                    Some(self.record_always(
+                        &row,
+                        &artifact.path,
+                        None,
+                        verb,
+                        describe_change(old, &row),
+                        dirty,
+                    ))
+                };
+                self.draft.mean(line, meaning);
                 self.keep_version(line, Some((old, replaced)), Some(&row));
                 self.latecomers.saw(row.id, clock::now_ns(), dirty);
             } else if let Some(late) = self.latecomers.take(row.id, dirty) {

@@ -296,11 +296,21 @@ impl Root {
         detail: String,
         dirty: &Dirty,
     ) -> Option<usize> {
-        if !self.view.is_noteworthy(path) {
-            return None;
-        }
+        self.view.is_noteworthy(path).then(|| self.record_always(row, path, from, verb, detail, dirty))
+    }
+
+    /// Writes history, whatever the path is. Returns the index of the line in the draft.
+    pub(super) fn record_always(
+        &mut self,
+        row: &Row,
+        path: &Path,
+        from: Option<&Path>,
+        verb: Verb,
+        detail: String,
+        dirty: &Dirty,
+    ) -> usize {
         let at_ns = if dirty.first_ns > 0 { dirty.first_ns } else { clock::now_ns() };
-        Some(self.draft.history(HistoryRow {
+        self.draft.history(HistoryRow {
             at_ns,
             path: path.as_os_str().as_bytes().to_vec(),
             from: from.map(|path| path.as_os_str().as_bytes().to_vec()),
@@ -313,6 +323,6 @@ impl Root {
             unknown_writers: dirty.unknown_writer || dirty.writers.is_empty(),
             kind: row.semantics.kind.name().to_owned(),
             risk: row.semantics.risk.level,
-        }))
+        })
     }
 }

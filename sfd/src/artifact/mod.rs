@@ -5,6 +5,7 @@
 //! look      stat -> read -> hash -> cells; unchanged ones stop here
 //! redact    which contents are secret, and what is shown in their place
 //! kinds/    what it is, one small file a kind
+//! meaning/  what a change of contents means, one small file a syntax
 //! regions   the named parts of an ELF file
 //! ```
 #![forbid(unsafe_code)]
@@ -19,6 +20,7 @@ use crate::collect::InodeId;
 pub mod inventory;
 pub mod kinds;
 pub mod look;
+pub mod meaning;
 pub mod redact;
 pub mod regions;
 pub mod view;

@@ -212,7 +212,8 @@ impl Catalog {
             let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
             let all = lines(&tx, "bytes > 0", [])?;
             kept.forget(&tx, &all, why)?;
-            kept.purged.set(kept.purged.get() || !all.is_empty());
+            let meant = tx.execute("UPDATE history SET meaning = '[]' WHERE meaning <> '[]'", [])?;
+            kept.purged.set(kept.purged.get() || !all.is_empty() || meant > 0);
             tx.commit()
         })?;
         self.kept = kept;
@@ -338,6 +339,10 @@ impl Kept {
             found.sort_unstable();
             found.dedup();
             self.forget(connection, &found, Missing::Redacted)?;
+            // Lines that say what a change means quote the contents.
+            let meant = "UPDATE history SET meaning = '[]' WHERE meaning <> '[]' \
+                         AND (path = ?2 OR id IN (SELECT line FROM version WHERE artifact = ?1))";
+            connection.prepare_cached(meant)?.execute(params![id.0, path])?;
         }
         // Also when nothing was kept: a description that quotes the file was in the row before.
         self.purged.set(self.purged.get() || !secret.is_empty());
