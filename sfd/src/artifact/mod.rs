@@ -151,6 +151,16 @@ pub struct Risk {
     pub reasons: Vec<String>,
 }
 
+impl Risk {
+    /// Names of the levels.
+    pub const LEVELS: [&str; 5] = ["none", "low", "medium", "high", "critical"];
+
+    /// The name of its level.
+    pub fn name(&self) -> &'static str {
+        Self::LEVELS[usize::from(self.level).min(Self::LEVELS.len() - 1)]
+    }
+}
+
 /// Who described an artifact.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

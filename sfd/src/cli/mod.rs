@@ -18,6 +18,7 @@ mod out;
 mod patch;
 mod pictures;
 mod run;
+mod search;
 mod snapshot;
 mod status;
 mod verify;
@@ -110,6 +111,8 @@ enum Command {
     Status(status::StatusArgs),
     /// Show what changed, when, and by whom
     Log(log::LogArgs),
+    /// Find artifacts by words, kind, risk, tag or place
+    Search(search::SearchArgs),
     /// Show the raw event stream of the daemon, for debugging
     Events(events::EventsArgs),
     /// Check what works here, what is lost where it does not, and how to mend it
@@ -144,6 +147,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Compact(args) => compact::run(&args, out),
         Command::Status(args) => status::run(&args, out),
         Command::Log(args) => log::run(&args, out),
+        Command::Search(args) => search::run(&args, out),
         Command::Events(args) => events::run(&args, out),
         Command::Doctor(args) => doctor::run(&args, out),
     };

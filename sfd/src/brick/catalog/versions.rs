@@ -220,6 +220,11 @@ impl Catalog {
         self.forget_purged()
     }
 
+    /// The write-ahead log may hold something that was purged.
+    pub(super) fn note_purged(&self) {
+        self.kept.purged.set(true);
+    }
+
     /// Moves the write-ahead log into the database and empties it, if it may hold something that was purged. Readers
     /// are not waited for: while there are any, the next call tries again.
     pub(super) fn forget_purged(&self) -> Result<(), BrickError> {
