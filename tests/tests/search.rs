@@ -4,7 +4,7 @@
 use sfd::artifact::FileType;
 use sfd::artifact::kinds::Kind;
 use sfd::brick::{ArtifactId, Catalog, Commit, LiveBrick, Row, SearchQuery};
-use sfd_tests::bricks::{BACK_TO_3, Fixture, assert_searchable, found, upsert};
+use sfd_tests::bricks::{BACK_TO_3, Fixture, assert_searchable, found};
 
 fn catalog(fixture: &Fixture) -> Catalog {
     Catalog::open_read_only(&fixture.dir().join("t.catalog.sqlite")).unwrap()
@@ -57,7 +57,7 @@ fn what_is_changed_removed_and_renamed_is_found_at_once() {
     drop((brick, reader));
     let (mut brick, ..) = fixture.open();
     let reader = catalog(&fixture);
-    at_each_stage(&mut brick, |stage| assert_searchable(&reader, &all[..7], stage));
+    at_each_stage(&mut brick, |stage| assert_searchable(&reader, &all, stage));
 }
 
 #[test]
@@ -223,4 +223,77 @@ fn words_of_a_secret_leave_the_index() {
     let secret = vec![(other.id, b"/t/new.key".to_vec())];
     brick.commit(&Commit { secret, deletes: vec![ArtifactId(4)], ..rows(&[&other]) }).unwrap();
     assert!(!brick.index_some(10).unwrap());
+}
+
+/// What the search adds to commits and to a baseline, and what a search takes. A measurement, not a check:
+/// `cargo test -p sfd-tests --test search what_the_search_costs -- --ignored --nocapture`.
+#[test]
+#[ignore = "a measurement"]
+fn what_the_search_costs() {
+    const ROWS: u32 = 100_000;
+    const AT_ONCE: usize = 1024;
+    let mut best = [[f64::MAX; 4]; 2];
+    // In turn, the fastest of several: the machine does other things too.
+    for _ in 0..3 {
+        for (is_indexed, best) in [false, true].into_iter().zip(&mut best) {
+            let fixture = Fixture::new();
+            drop(fixture.create());
+            if !is_indexed {
+                let triggers = ["new", "other", "gone"].map(|name| format!("DROP TRIGGER artifact_{name};"));
+                fixture.sql(&triggers.concat());
+            }
+            let (mut brick, ..) = fixture.open();
+            let mut all: Vec<Row> = (0..ROWS).map(made_up).collect();
+            let commit_all = |all: &[Row], brick: &mut LiveBrick| {
+                let started = std::time::Instant::now();
+                for some in all.chunks(AT_ONCE) {
+                    brick.commit(&Commit { upserts: some.to_vec(), ..Commit::default() }).unwrap();
+                }
+                started.elapsed().as_secs_f64() * 1e6 / f64::from(ROWS)
+            };
+            let new = commit_all(&all, &mut brick);
+            for row in &mut all {
+                row.semantics.summary.push_str(" Read.");
+            }
+            let read = commit_all(&all, &mut brick);
+            let started = std::time::Instant::now();
+            while brick.index_some(128).unwrap() {}
+            let index = started.elapsed().as_secs_f64() * 1e6 / f64::from(ROWS);
+            for row in &mut all {
+                row.meta.mtime_ns += 1;
+            }
+            let same = commit_all(&all, &mut brick);
+            for (best, now) in best.iter_mut().zip([new, read, same, index]) {
+                *best = best.min(now);
+            }
+            if is_indexed {
+                let reader = catalog(&fixture);
+                for query in ["name7777", "nginx", "risk>=3 tag:test", "path:/t name12", "t/name4"] {
+                    let started = std::time::Instant::now();
+                    let found = reader.search(&SearchQuery::parse(query), 50).unwrap();
+                    println!("{query}: {} found in {:?}", found.total, started.elapsed());
+                }
+                fixture.sql("INSERT INTO unindexed SELECT id FROM artifact");
+                let started = std::time::Instant::now();
+                let found = reader.search(&SearchQuery::parse("nginx"), 50).unwrap();
+                println!("nginx with nothing indexed: {} found in {:?}", found.total, started.elapsed());
+            }
+        }
+    }
+    for (what, at) in [("a new row", 0), ("a row with other words", 1), ("a row with other times", 2)] {
+        println!("{what}: {:.2} us without, {:.2} us with", best[0][at], best[1][at]);
+    }
+    println!("to index a row, when idle: {:.2} us", best[1][3]);
+}
+
+/// A row with words like those of real ones.
+fn made_up(number: u32) -> Row {
+    let block = sfd::fold::Block { start: u64::from(number) * 64 % (1 << 16), k: 6 };
+    let mut row = sfd_tests::bricks::file(20 + number, &format!("name{number}.conf"), b"x", block, 1);
+    row.semantics.kind = Kind::Config;
+    row.semantics.title = format!("name{number}.conf");
+    let words = ["nginx", "server", "library", "translation", "manual"][number as usize % 5];
+    row.semantics.summary =
+        format!("Configuration of {words}, {} lines besides comments, {number} B.", number % 97);
+    row
 }

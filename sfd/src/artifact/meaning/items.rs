@@ -156,7 +156,7 @@ pub(super) fn compare(style: &Style, before: &Parsed<'_>, after: &Parsed<'_>, li
             other.tell("other line")
         });
     } else if style.ordered && !changed {
-        tell_order(&before.items, &after.items, lines);
+        tell_order(style, &before.items, &after.items, lines);
     }
 }
 
@@ -261,15 +261,19 @@ fn words_without<'a>(these: &'a [String], those: &[String]) -> Vec<&'a str> {
 }
 
 /// The same items in another order.
-fn tell_order(before: &[Item], after: &[Item], lines: &mut Lines) {
+fn tell_order(style: &Style, before: &[Item], after: &[Item], lines: &mut Lines) {
     let is_same = |(a, b): &(&Item, &Item)| a.key == b.key && a.fields == b.fields;
     if let Some((was, is)) = before.iter().zip(after).find(|pair| !is_same(pair)) {
+        // Names alone do not tell apart what has one of them twice.
+        let said = |item: &Item| match item.fields.as_slice() {
+            [Field { label: "", value: Value::Text(value) }] if was.key == is.key => {
+                format!("{}{}{}", item.name, style.between, shown(name_of_secret(style, &item.name), value))
+            }
+            _ => item.name.clone(),
+        };
         lines.push_with(|| {
-            format!(
-                "order changed: {} now before {}",
-                clean(&is.name, VALUE_CHARS_MAX),
-                clean(&was.name, VALUE_CHARS_MAX)
-            )
+            let (is, was) = (clean(&said(is), VALUE_CHARS_MAX), clean(&said(was), VALUE_CHARS_MAX));
+            format!("order changed: {is} now before {was}")
         });
     }
 }

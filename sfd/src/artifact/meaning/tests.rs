@@ -73,7 +73,7 @@ const EDITS: &[Edit<'_>] = &[
     ("/etc/hosts", Kind::Config, HOSTS, "10.0.0.4", "10.66.6.6", &["db.internal: 10.0.0.4 -> 10.66.6.6"]),
     ("/etc/hosts", Kind::Config, HOSTS, "::1 ", "203.0.113.9 deb.debian.org\n::1 ", &["deb.debian.org: 203.0.113.9 added"]),
     ("/etc/resolv.conf", Kind::Config, RESOLV, "nameserver 10.0.0.2", "nameserver 8.8.8.8", &["nameserver 10.0.0.2 -> 8.8.8.8"]),
-    ("/etc/resolv.conf", Kind::Config, RESOLV, "nameserver 10.0.0.1\nnameserver 10.0.0.2", "nameserver 10.0.0.2\nnameserver 10.0.0.1", &["order changed: nameserver now before nameserver"]),
+    ("/etc/resolv.conf", Kind::Config, RESOLV, "nameserver 10.0.0.1\nnameserver 10.0.0.2", "nameserver 10.0.0.2\nnameserver 10.0.0.1", &["order changed: nameserver 10.0.0.2 now before nameserver 10.0.0.1"]),
     ("/etc/resolv.conf", Kind::Config, RESOLV, "options edns0", "options edns0 rotate", &["options rotate added"]),
     ("/etc/nsswitch.conf", Kind::Config, NSSWITCH, "passwd:         files systemd", "passwd:         files ldap", &["passwd: files systemd -> files ldap"]),
     ("/etc/sysctl.d/10-net.conf", Kind::Config, SYSCTL, "#net.ipv4.ip_forward=1", "net.ipv4.ip_forward=1", &["net.ipv4.ip_forward: 1 added"]),

@@ -24,6 +24,9 @@ use query::{Filter, PathFilter};
 /// How much a word counts where it is found: name, title, summary, tags, kind, reasons. What somebody looks for is
 /// mostly called so.
 const WEIGHTS: &str = "10.0, 6.0, 1.0, 3.0, 2.0, 1.0";
+/// What sets apart those that are called so, those whose title says so, and the others. Within each the weights decide;
+/// they depend on how rare a word is, which is not the same in the two tables. No weight is as much.
+const TIER: &str = "1000.0";
 /// Directories above each other, at most; a damaged catalog may hold a ring.
 const DEPTH_MAX: usize = 4096;
 
@@ -133,7 +136,18 @@ fn statement(query: &SearchQuery, is_fresh: bool) -> (String, Vec<Value>) {
         values.push(Value::Text(words));
         let number = values.len();
         let of = |table: &str, indexed: &str| {
-            let score = if score { format!(", bm25({table}, {WEIGHTS}) AS score") } else { String::new() };
+            let tier = |columns: &str| {
+                // Everything in it is in quotes: only columns are added.
+                format!(
+                    "(rowid NOT IN (SELECT rowid FROM {table} WHERE {table} MATCH '{{{columns}}} : (' || ?{number} || ')'))"
+                )
+            };
+            let score = if score {
+                let (name, title) = (tier("name"), tier("name title"));
+                format!(", bm25({table}, {WEIGHTS}) + {TIER} * ({name} + {title}) AS score")
+            } else {
+                String::new()
+            };
             format!("SELECT rowid AS id{score} FROM {table} WHERE {table} MATCH ?{number}{indexed}")
         };
         let indexed = of("search", " AND rowid NOT IN (SELECT id FROM unindexed)");

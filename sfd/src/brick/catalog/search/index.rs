@@ -22,7 +22,7 @@ impl Catalog {
         }
         match self.step(rows_max) {
             // Only the index itself: the rows were read well when the catalog was opened.
-            Err(BrickError::CatalogCorrupt { .. }) => self.make_anew().map(|()| true),
+            Err(error) if is_damage(&error) => self.make_anew().map(|()| true),
             done => done,
         }
     }
@@ -81,6 +81,17 @@ impl Catalog {
             tx.execute("INSERT OR IGNORE INTO unindexed SELECT id FROM artifact", [])?;
             tx.commit()
         })
+    }
+}
+
+/// Whether an error is one of the index: its tables are not what they should be, or do not fit one another.
+fn is_damage(error: &BrickError) -> bool {
+    match error {
+        BrickError::CatalogCorrupt { .. } => true,
+        BrickError::Catalog { source, .. } => {
+            source.sqlite_error_code() == Some(rusqlite::ErrorCode::ConstraintViolation)
+        }
+        _ => false,
     }
 }
 
