@@ -211,14 +211,7 @@ impl Root {
                 let line = if meaning.is_empty() || self.view.is_noteworthy(&artifact.path) {
                     self.record(&row, &artifact.path, None, verb, describe_change(old, &row), dirty)
                 } else {
-                    Some(self.record_always(
-                        &row,
-                        &artifact.path,
-                        None,
-                        verb,
-                        describe_change(old, &row),
-                        dirty,
-                    ))
+                    Some(self.write_down(&row, &artifact.path, None, verb, describe_change(old, &row), dirty))
                 };
                 self.draft.mean(line, meaning);
                 self.keep_version(line, Some((old, replaced)), Some(&row));

@@ -296,11 +296,14 @@ impl Root {
         detail: String,
         dirty: &Dirty,
     ) -> Option<usize> {
-        self.view.is_noteworthy(path).then(|| self.record_always(row, path, from, verb, detail, dirty))
+        if !self.view.is_noteworthy(path) {
+            return None;
+        }
+        Some(self.write_down(row, path, from, verb, detail, dirty))
     }
 
-    /// Writes history, whatever the path is. Returns the index of the line in the draft.
-    pub(super) fn record_always(
+    /// Writes history whatever the view thinks of the path.
+    pub(super) fn write_down(
         &mut self,
         row: &Row,
         path: &Path,

@@ -21,6 +21,8 @@ pub struct SearchQuery {
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Words {
     text: String,
+    /// They were in quotes.
+    is_phrase: bool,
     /// The last of them may be the beginning of one.
     is_beginning: bool,
 }
@@ -48,7 +50,7 @@ pub(super) enum PathFilter {
 }
 
 impl SearchQuery {
-    /// Reads a query; the last word may be the beginning of one.
+    /// Reads a query. The last word that is wanted may be the beginning of one: somebody may still be typing it.
     pub fn parse(text: &str) -> Self {
         let text = &text[..text.floor_char_boundary(BYTES_MAX)];
         let mut query = Self::default();
@@ -63,6 +65,9 @@ impl SearchQuery {
             };
             rest = query.take(is_wanted, term);
         }
+        if let Some(last) = query.wanted.last_mut() {
+            last.is_beginning = !last.is_phrase;
+        }
         query
     }
 
@@ -70,7 +75,7 @@ impl SearchQuery {
     fn take<'a>(&mut self, is_wanted: bool, text: &'a str) -> &'a str {
         if let Some(phrase) = text.strip_prefix('"') {
             let (phrase, rest) = phrase.split_once('"').unwrap_or((phrase, ""));
-            self.add_words(is_wanted, phrase, false);
+            self.add_words(is_wanted, phrase, true);
             return rest.trim_start();
         }
         // A filter's value may be in quotes: `path:"/srv/my files"`.
@@ -84,12 +89,12 @@ impl SearchQuery {
         let (term, rest) = text.split_at(end);
         let rest = rest.trim_start();
         if !self.add_filter(is_wanted, term) {
-            self.add_words(is_wanted, term, rest.is_empty());
+            self.add_words(is_wanted, term, false);
         }
         rest
     }
 
-    fn add_words(&mut self, is_wanted: bool, text: &str, is_beginning: bool) {
+    fn add_words(&mut self, is_wanted: bool, text: &str, is_phrase: bool) {
         let text: String = text.chars().map(|c| if c.is_control() || c == '"' { ' ' } else { c }).collect();
         let text = text.trim();
         if text.is_empty() {
@@ -99,7 +104,7 @@ impl SearchQuery {
         if text.contains('/') || !text.contains(char::is_alphanumeric) {
             return self.paths.push((is_wanted, PathFilter::Holds(text.to_lowercase())));
         }
-        let words = Words { text: text.to_owned(), is_beginning };
+        let words = Words { text: text.to_owned(), is_phrase, is_beginning: false };
         if is_wanted { &mut self.wanted } else { &mut self.unwanted }.push(words);
     }
 
@@ -190,8 +195,9 @@ mod tests {
             ("ssh", Some("\"ssh\" *"), None),
             ("ssh server", Some("\"ssh\" AND \"server\" *"), None),
             ("\"ssh server\" key", Some("\"ssh server\" AND \"key\" *"), None),
-            ("ssh -key -\"a b\"", Some("\"ssh\""), Some("\"key\" OR \"a b\"")),
-            ("-key", None, Some("\"key\" *")),
+            ("ssh -key -\"a b\"", Some("\"ssh\" *"), Some("\"key\" OR \"a b\"")),
+            ("-key", None, Some("\"key\"")),
+            ("ssh kind:config", Some("\"ssh\" *"), None),
             ("a OR NOT b*", Some("\"a\" AND \"OR\" AND \"NOT\" AND \"b*\" *"), None),
             ("\"open", Some("\"open\""), None),
             ("sshd_config", Some("\"sshd_config\" *"), None),
