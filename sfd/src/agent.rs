@@ -7,6 +7,7 @@
 //! | agent -> worker | one order | the batch stage goes on collecting |
 //! | worker -> agent | unbounded, but one report an order, and one at the end of the baseline | - |
 //! | contents from before changes | per file, in all, by age ([`VersionConfig`]) | the oldest are dropped; the row says so, and `sfd status` counts them |
+//! | artifacts that a language model is to describe | [`crate::enrich::queue::QUEUE_MAX`] | the least interesting are forgotten and counted, and found again by a sweep |
 //! | clients' orders -> agent | [`ERRANDS_MAX`], and as many in the agent | the clients wait |
 //! | raw events to `sfd events` | [`TAP_LINES`] lines a client | the oldest are dropped and the client is told how many |
 //!
@@ -20,6 +21,7 @@ mod compare;
 mod control;
 mod describe;
 mod draft;
+mod labels;
 mod lanes;
 mod latecomers;
 mod later;
@@ -37,6 +39,7 @@ mod survey;
 mod versions;
 mod worker;
 
+use std::collections::HashMap;
 use std::future::Future;
 use std::io;
 use std::path::PathBuf;
@@ -66,6 +69,8 @@ use crate::collect::{
     Change, CollectError, Collector, Counters, CountersSnapshot, Event, Guard, HookStatus, LossReason,
     NameHooks, Rung,
 };
+use crate::enrich::{Enricher, LlmStatus, Service};
+use labels::{Labeller, LaneMaker};
 use worker::{Order, Report, Worker};
 
 /// Longest rest of the worker after a batch. It rests as long as it worked: a flood that never ends costs half a core, and
@@ -190,6 +195,8 @@ pub struct Status {
     pub roots: Vec<RootStatus>,
     /// Change-to-brick times.
     pub latency: Latency,
+    /// The language model.
+    pub llm: LlmStatus,
     /// Resident memory, bytes.
     pub rss_bytes: Option<u64>,
     /// Whether the first comparison of every root is over.
@@ -218,6 +225,10 @@ pub struct Agent {
     status: StatusSource,
     /// Tells of mounts; `None` where there is no `/proc`.
     mounts: Option<MountTable>,
+    /// Reaches the language model's service.
+    enricher: Enricher,
+    /// What looks at files for it.
+    lanes: HashMap<Arc<str>, LaneMaker>,
 }
 
 impl Agent {
@@ -227,7 +238,9 @@ impl Agent {
     /// When a root or the state directory cannot be used, or the collector asked for cannot be had.
     pub fn start(config: AgentConfig) -> Result<Self, AgentError> {
         let halt = Arc::new(AtomicBool::new(false));
-        let Prepared { openers, ancestors, lock, redactor } = setup::prepare(&config, &halt)?;
+        let enricher = Enricher::new();
+        let Prepared { openers, ancestors, lock, redactor, lanes } =
+            setup::prepare(&config, &halt, config.llm.as_ref().map(|_| &enricher))?;
         let Collector { events, watcher, rung, name_hooks, why, hooks, counters, guard } =
             crate::collect::start(&config.collect(redactor))?;
         let (orders, inbox) = std::sync::mpsc::sync_channel(1);
@@ -247,7 +260,15 @@ impl Agent {
         let baseline_done = Arc::new(AtomicBool::new(false));
         let names: Vec<String> = config.roots.iter().map(|root| root.display().to_string()).collect();
         info!(?rung, roots = %names.join(","), state = %config.state.display(), "watching");
-        let status = status_source((rung, name_hooks), why, hooks, &counters, &shared, &baseline_done);
+        let status = status_source(
+            (rung, name_hooks),
+            why,
+            hooks,
+            &counters,
+            &shared,
+            &baseline_done,
+            enricher.clone(),
+        );
         let (tap, _) = broadcast::channel(TAP_LINES);
         let watches_proc = config.roots.iter().any(|root| setup::kind_of(root) == RootKind::Proc);
         Ok(Self {
@@ -266,6 +287,8 @@ impl Agent {
             tap,
             status,
             mounts: None,
+            enricher,
+            lanes,
         })
     }
 
@@ -289,7 +312,12 @@ impl Agent {
         let server = Arc::new(control::Server {
             status: Arc::new(move || serde_json::to_string(&status()).unwrap_or_default()),
             events: self.tap.clone(),
-            errands,
+            errands: errands.clone(),
+            enricher: self.config.llm.as_ref().map(|_| self.enricher.clone()),
+        });
+        let service = self.config.llm.take().filter(|_| !once).map(|config| {
+            let host = Labeller::new(errands, std::mem::take(&mut self.lanes));
+            tokio::spawn(Service::new(config, self.enricher.clone(), Arc::new(host)).run())
         });
         let socket = StateDir::socket(&self.config.state);
         let control = match control::Server::bind(&socket) {
@@ -302,6 +330,9 @@ impl Agent {
         // A baseline that is done is kept whole, however long the disk takes; nobody is waiting for a signal's effect.
         let mut patience = None;
         let result = self.select(shutdown, once, asked, &mut patience).await;
+        if let Some(service) = service {
+            service.abort();
+        }
         if let Some(control) = control {
             control.abort();
             let _ = std::fs::remove_file(&socket);
@@ -355,6 +386,7 @@ impl Agent {
                         }
                         if report.baseline_done {
                             self.baseline_done.store(true, Ordering::Relaxed);
+                            self.enricher.sweep();
                             info!("every root was compared with its source; the picture is live");
                             if once {
                                 return Ok(());
@@ -474,6 +506,7 @@ fn status_source(
     counters: &Arc<Counters>,
     shared: &Arc<Shared>,
     baseline_done: &Arc<AtomicBool>,
+    enricher: Enricher,
 ) -> StatusSource {
     let started_ns = now_ns();
     let (counters, shared, baseline_done) =
@@ -490,6 +523,7 @@ fn status_source(
         events: counters.snapshot(),
         roots: shared.roots(),
         latency: shared.latency(),
+        llm: enricher.status(),
         rss_bytes: rss_bytes(),
         baseline_done: baseline_done.load(Ordering::Relaxed),
     })

@@ -9,6 +9,8 @@
 
 pub mod bricks;
 pub mod daemon;
+pub mod llm;
+pub mod llm_double;
 pub mod mount;
 pub mod pixelrts;
 pub mod reader;

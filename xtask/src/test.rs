@@ -33,6 +33,9 @@ struct Suite {
     kernel: bool,
 }
 
+/// The suite that needs a model server.
+const LLM: &str = "llm";
+
 const SUITES: &[Suite] = &[
     Suite {
         name: "unit",
@@ -101,6 +104,12 @@ const SUITES: &[Suite] = &[
         kernel: false,
     },
     Suite {
+        name: LLM,
+        shows: "language models: a real server, servers that fail, files that talk to the model",
+        args: &["-p", "sfd-tests", "--test", "llm"],
+        kernel: false,
+    },
+    Suite {
         name: "ebpf",
         shows: "each hook against the real kernel",
         args: &["-p", "sfd-tests", "--test", "ebpf"],
@@ -135,15 +144,19 @@ pub(crate) fn run(args: &TestArgs) -> Result<()> {
             }
         }
     }
-    let missing = kernel_is_missing();
+    let (no_kernel, no_server) = (kernel_is_missing(), server_is_missing());
     let (mut passed_sum, mut failed_sum) = (0, 0);
     let mut lines = Vec::new();
     for suite in SUITES {
-        if let Some(why) = missing.as_deref().filter(|_| suite.kernel) {
+        let missing = match suite.name {
+            LLM => no_server.as_deref(),
+            _ => no_kernel.as_deref().filter(|_| suite.kernel),
+        };
+        if let Some(why) = missing {
             if required {
                 failed.push(suite.name.to_owned());
             }
-            lines.push(format!("{:<8} NOT RUN: {why}; run it with: sudo -E cargo xtask test", suite.name));
+            lines.push(format!("{:<8} NOT RUN: {why}", suite.name));
             continue;
         }
         eprintln!("== {}: {}", suite.name, suite.shows);
@@ -240,12 +253,24 @@ fn kernel_is_missing() -> Option<String> {
     let bits = effective.and_then(|text| u64::from_str_radix(text.trim(), 16).ok()).unwrap_or(0);
     // CAP_SYS_ADMIN (21): mounting and everything that CAP_BPF would allow.
     if bits & 1 << 21 == 0 {
-        return Some("needs root".into());
+        return Some("needs root; run it with: sudo -E cargo xtask test".into());
     }
     if !std::path::Path::new("/sys/kernel/btf/vmlinux").exists() {
         return Some("needs a kernel with BTF".into());
     }
     None
+}
+
+/// Why the suite about language models cannot run here, if it cannot.
+fn server_is_missing() -> Option<String> {
+    let named = std::env::var_os("SFD_LLAMA_SERVER");
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found = match named {
+        Some(command) => std::path::Path::new(&command).is_file(),
+        None => std::env::split_paths(&path).any(|dir| dir.join("llama-server").is_file()),
+    };
+    (!found)
+        .then(|| "needs llama.cpp's llama-server on the path, or its command in SFD_LLAMA_SERVER".to_owned())
 }
 
 #[cfg(test)]

@@ -3,18 +3,24 @@
 //! `sfd.sock` in the state directory is 0600, so whoever can connect may read the bricks anyway.
 
 use std::borrow::Cow;
-use std::path::Path;
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, broadcast, mpsc, oneshot};
 use tracing::{debug, warn};
 
+use super::labels::Words;
 use super::worker::Order;
 
 use crate::collect::{Base, Change, Event, LossReason, Writer};
+use crate::enrich::Enricher;
 
 /// Longest request line; the longest real one has a few dozen bytes.
 const REQUEST_MAX: u64 = 4096;
@@ -38,6 +44,11 @@ pub enum Request {
         /// Name of the brick.
         name: String,
     },
+    /// A language model is asked about an artifact now: `{"described":true}` once its words are in the catalog.
+    Describe {
+        /// Its absolute path, raw bytes in base64.
+        path: String,
+    },
     /// The brick of that name gets its canonical layout: `{"compacted":{...}}`.
     Compact {
         /// Name of the brick.
@@ -53,6 +64,8 @@ pub(super) struct Server {
     pub(super) events: broadcast::Sender<Arc<str>>,
     /// What the worker is to do between two batches.
     pub(super) errands: mpsc::Sender<Order>,
+    /// Reaches the language model; `None`: there is none.
+    pub(super) enricher: Option<Enricher>,
 }
 
 impl Server {
@@ -135,6 +148,13 @@ impl Server {
                 }
                 Ok(())
             }
+            Ok(Request::Describe { path }) => {
+                let answer = match self.describe(&path).await {
+                    Ok(()) => serde_json::json!({ "described": true }),
+                    Err(why) => serde_json::json!({ "error": why }),
+                };
+                write.write_all(format!("{answer}\n").as_bytes()).await
+            }
             Ok(Request::Compact { name }) => {
                 let (reply, answer) = oneshot::channel();
                 let sent = self.errands.send(Order::Compact { name, reply }).await;
@@ -150,6 +170,20 @@ impl Server {
                 write.write_all(format!("{answer}\n").as_bytes()).await
             }
         }
+    }
+}
+
+impl Server {
+    /// Asks the model about one artifact, and waits until its words are in the catalog.
+    async fn describe(&self, path: &str) -> Result<(), String> {
+        let path = BASE64.decode(path).map_err(|error| format!("path: {error}"))?;
+        let path = PathBuf::from(OsString::from_vec(path));
+        let enricher =
+            self.enricher.as_ref().ok_or("the daemon runs without a language model (--llm off)")?;
+        let (reply, answer) = oneshot::channel();
+        let sent = self.errands.send(Order::Words(Words::Find { path, reply })).await;
+        let (Ok(()), Ok(found)) = (sent, answer.await) else { return Err(ENDING.into()) };
+        enricher.ask_now(found?).await.map_err(|_| ENDING.to_owned())?
     }
 }
 

@@ -213,6 +213,7 @@ impl Root {
             let line = self.record(&row, path, None, Verb::Created, String::new(), dirty);
             self.keep_version(line, None, Some(&row));
             self.note_secret(&row, path, false);
+            self.want_words(&row);
             self.latecomers.saw(id, clock::now_ns(), dirty);
         }
         self.draft.born(dirty.first_ns);

@@ -8,6 +8,7 @@ use tracing::{debug, warn};
 
 use super::clock::thread_cpu;
 use super::describe::{describe_change, is_noise};
+use super::labels::keep_words;
 use super::later::SOON;
 use super::reconcile::{Tasks, Trust};
 use super::root::{EVENTS_LOST, RESTARTED, Root};
@@ -185,7 +186,8 @@ impl Root {
         let replaced = self.contents_before(old, &artifact.path, artifact.content_hash);
         let meaning = self.meaning_of(old, &replaced, artifact);
         let block = self.resize(old, artifact);
-        let row = row_of(old.id, old.parent, old.name.clone(), block, artifact);
+        let mut row = row_of(old.id, old.parent, old.name.clone(), block, artifact);
+        keep_words(old, &mut row);
         let same_cells = block == old.block
             && row.content_hash == old.content_hash
             && row.redacted == old.redacted
@@ -224,6 +226,8 @@ impl Root {
             self.draft.born(dirty.first_ns);
         }
         self.note_secret(&row, &artifact.path, old.redacted || old.was_never_read());
+        self.forget_words(old, &row);
+        self.want_words(&row);
         self.keep(row);
     }
 

@@ -31,6 +31,7 @@ use crate::batch::Dirty;
 use crate::brick::catalog::HISTORY_ROWS_MAX;
 use crate::brick::{ArtifactId, BrickError, Compacted, Compaction, LiveBrick, Recovery, Row};
 use crate::collect::{InodeId, Watch};
+use crate::enrich::Enricher;
 use crate::fold::{Block, FoldPlan, Layout, k_for_len};
 
 /// Why everything is unverified after a loss.
@@ -118,6 +119,8 @@ pub(super) struct Opening<'a> {
     pub(super) own: Vec<InodeId>,
     /// How much of earlier contents is kept.
     pub(super) versions: VersionConfig,
+    /// Asks a language model; `None`: rules are all there is.
+    pub(super) enricher: Option<Enricher>,
 }
 
 /// One watched root.
@@ -154,6 +157,8 @@ pub(super) struct Root {
     pub(super) history_max: u64,
     /// How much of earlier contents is kept.
     pub(super) versions: VersionConfig,
+    /// Asks a language model; `None`: rules are all there is.
+    pub(super) enricher: Option<Enricher>,
     stop: Arc<AtomicBool>,
     /// Change-to-brick times of the changes committed, in nanoseconds, the last ones.
     latencies_ns: Vec<u64>,
@@ -180,7 +185,8 @@ impl Root {
         watch: &mut dyn Watch,
         progress: &dyn Fn(u64),
     ) -> Result<Self, AgentError> {
-        let Opening { bricks, name, path, kind, mut view, mut looker, lane, stop, own, versions } = opening;
+        let Opening { bricks, name, path, kind, mut view, mut looker, lane, stop, own, versions, enricher } =
+            opening;
         match LiveBrick::open(bricks, name) {
             Ok((brick, rows, recovery)) => {
                 // The brick has marked what it lost: no reason but a loss or a restart lets a look trust what was
@@ -201,6 +207,7 @@ impl Root {
                         let mut root =
                             Self::assemble(name, kind, inventory, view, looker, layout, brick, stop, own);
                         root.set_versions(versions);
+                        root.enricher = enricher;
                         root.apply_rules()?;
                         root.distrust(RESTARTED)?;
                         root.start_scan(false);
@@ -242,6 +249,7 @@ impl Root {
             Lanes::start(capped).inspect_err(|error| warn!(%error, "reading with one thread")).ok()
         });
         root.set_versions(versions);
+        root.enricher = enricher;
         root.brick.note_redaction(&root.looker.redactor().fingerprint()).map_err(AgentError::Brick)?;
         root.unwatched = unwatched;
         root.unlisted = unlisted;
@@ -303,6 +311,7 @@ impl Root {
             polls: false,
             history_max: HISTORY_ROWS_MAX,
             versions: VersionConfig::default(),
+            enricher: None,
             stop,
             latencies_ns: Vec::new(),
             history_lines: 0,

@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::lanes::Lane;
+use super::labels::LaneMaker;
 use super::resolve::Ancestors;
 use super::root::{Opening, Root};
 use super::state_dir::{StateDir, brick_names};
@@ -21,6 +21,7 @@ use crate::artifact::redact::Redactor;
 use crate::artifact::view::{DiskView, ProcView, View, device_of_stat};
 use crate::collect::device::DeviceMap;
 use crate::collect::{CollectConfig, InodeId, NameSource, Source};
+use crate::enrich::{EnrichConfig, Enricher};
 
 /// What `sfd run` works on.
 #[derive(Clone, Debug)]
@@ -49,6 +50,8 @@ pub struct AgentConfig {
     pub redact_also: Vec<String>,
     /// How much of what text files held before their changes is kept.
     pub versions: VersionConfig,
+    /// Which language model describes artifacts; `None`: none does.
+    pub llm: Option<EnrichConfig>,
     /// Bytes of the kernel's file-event ring; a power of two times the page size.
     pub file_ring_bytes: u32,
     /// Most inodes watched by the kernel side; beyond it scans do the work.
@@ -80,6 +83,8 @@ pub struct Prepared {
     pub(super) lock: fs::File,
     /// Knows what is secret.
     pub(super) redactor: Redactor,
+    /// What looks at files of the trees for the language model, by name of the brick.
+    pub(super) lanes: HashMap<Arc<str>, LaneMaker>,
 }
 
 /// Checks the roots named by the user: they must exist and be directories, none may be inside the state directory;
@@ -126,7 +131,11 @@ pub(super) fn kind_of(root: &Path) -> RootKind {
 }
 
 /// Checks what can be checked before anything is attached.
-pub(super) fn prepare(config: &AgentConfig, stop: &Arc<AtomicBool>) -> Result<Prepared, AgentError> {
+pub(super) fn prepare(
+    config: &AgentConfig,
+    stop: &Arc<AtomicBool>,
+    enricher: Option<&Enricher>,
+) -> Result<Prepared, AgentError> {
     let state = StateDir::create(&config.state)?;
     let lock = state.lock()?;
     let redactor =
@@ -142,20 +151,21 @@ pub(super) fn prepare(config: &AgentConfig, stop: &Arc<AtomicBool>) -> Result<Pr
         .collect();
     let names = brick_names(&config.roots);
     let mut openers = Vec::new();
+    let mut lanes = HashMap::new();
     for (path, name) in config.roots.iter().zip(names) {
         let kind = kind_of(path);
         // A wrong glob is an error now, not when the root is opened again some day.
         view_of(kind, path, &config.exclude, state.path())?;
-        let (root, bricks, redactor) = (path.clone(), state.bricks(), redactor.clone());
+        let (root, bricks) = (path.clone(), state.bricks());
         let stop = Arc::clone(stop);
         let own = own.clone();
         let versions = config.versions;
-        let (exclude, state) = (config.exclude.clone(), state.path().to_path_buf());
+        let enricher = enricher.cloned();
+        let lane = lane_maker(kind, path, config, state.path(), &redactor);
+        if kind == RootKind::Tree {
+            lanes.insert(Arc::from(name.as_str()), Arc::clone(&lane));
+        }
         let open: Opener = Box::new(move |watch, progress| {
-            let lane = || -> Result<Lane, AgentError> {
-                let view = view_of(kind, &root, &exclude, &state)?;
-                Ok((view, Looker::new(LookOptions::default(), redactor.clone())))
-            };
             let (view, looker) = lane()?;
             let opening = Opening {
                 bricks: &bricks,
@@ -165,16 +175,33 @@ pub(super) fn prepare(config: &AgentConfig, stop: &Arc<AtomicBool>) -> Result<Pr
                 view,
                 looker,
                 // What is read of `/proc` is small, and its view remembers what it has listed.
-                lane: (kind == RootKind::Tree).then_some(&lane),
+                lane: (kind == RootKind::Tree).then_some(&*lane),
                 stop: Arc::clone(&stop),
                 own: own.clone(),
                 versions,
+                enricher: enricher.clone(),
             };
             Root::open(opening, watch, progress)
         });
         openers.push((path.clone(), kind, open));
     }
-    Ok(Prepared { openers, ancestors, lock, redactor })
+    Ok(Prepared { openers, ancestors, lock, redactor, lanes })
+}
+
+/// Makes what looks at the files of one root, as often as it is asked.
+fn lane_maker(
+    kind: RootKind,
+    root: &Path,
+    config: &AgentConfig,
+    state: &Path,
+    redactor: &Redactor,
+) -> LaneMaker {
+    let (root, exclude, state) = (root.to_path_buf(), config.exclude.clone(), state.to_path_buf());
+    let redactor = redactor.clone();
+    Arc::new(move || {
+        let view = view_of(kind, &root, &exclude, &state)?;
+        Ok((view, Looker::new(LookOptions::default(), redactor.clone())))
+    })
 }
 
 fn view_of(

@@ -11,6 +11,7 @@ mod random;
 mod restarts;
 mod rig;
 mod versions;
+mod words;
 mod workers;
 
 use rig::Rig;

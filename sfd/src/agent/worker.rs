@@ -13,6 +13,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::oneshot;
 use tracing::{debug, error, info, warn};
 
+use super::labels::Words;
 use super::mapped::Mapped;
 use super::resolve::{Ancestors, resolve};
 use super::root::{Root, Work};
@@ -61,6 +62,8 @@ pub(super) enum Order {
         /// What came of it.
         reply: oneshot::Sender<Result<Compaction, String>>,
     },
+    /// What the language model needs to know, and what it says.
+    Words(Words),
     /// Flush, sync, end.
     Stop,
 }
@@ -182,6 +185,7 @@ impl Worker {
                     // Nobody may be waiting any more; it is done all the same.
                     let _ = reply.send(self.root_called(&name, Root::compact));
                 }
+                Ok(Order::Words(words)) => self.words(words),
                 Err(false) => {}
             }
             if !idle {
@@ -259,7 +263,7 @@ impl Worker {
     }
 
     /// Does something with the root whose brick has that name; one that fails is closed and opened again later.
-    fn root_called<T>(
+    pub(super) fn root_called<T>(
         &mut self,
         name: &str,
         mut what: impl FnMut(&mut Root, &mut dyn Watch) -> Result<T, AgentError>,
@@ -284,7 +288,7 @@ impl Worker {
     }
 
     /// Does something with every open root; one that fails is closed and opened again later.
-    fn each(&mut self, mut what: impl FnMut(&mut Root, &mut dyn Watch) -> Result<(), AgentError>) {
+    pub(super) fn each(&mut self, mut what: impl FnMut(&mut Root, &mut dyn Watch) -> Result<(), AgentError>) {
         for index in 0..self.slots.len() {
             let (before, rest) = self.slots.split_at_mut(index);
             let Some((slot, after)) = rest.split_first_mut() else { continue };

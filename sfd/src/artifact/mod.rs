@@ -25,7 +25,7 @@ pub mod redact;
 pub mod regions;
 pub mod view;
 
-pub use look::{Known, Look, LookOptions, Looker, Renamed};
+pub use look::{Examined, Known, Look, LookOptions, Looker, Renamed};
 pub use redact::{RedactError, Redaction, Redactor};
 pub use regions::{Region, Regions};
 
@@ -132,7 +132,7 @@ pub struct Semantics {
 }
 
 /// Where the words of a model come from.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Answered {
     /// Name of the model, as the server was asked for it.
     pub model: String,
@@ -140,6 +140,10 @@ pub struct Answered {
     pub prompt_version: u32,
     /// When, nanoseconds since the Unix epoch.
     pub at_ns: i64,
+    /// The risk level by rules alone. The model may have raised it, and its next answer must start from here.
+    pub rules_risk: u8,
+    /// So many of the tags, the first ones, are by rules.
+    pub rules_tags: u8,
 }
 
 /// A risk with its reasons.
@@ -152,12 +156,12 @@ pub struct Risk {
 }
 
 impl Risk {
-    /// Names of the levels.
-    pub const LEVELS: [&str; 5] = ["none", "low", "medium", "high", "critical"];
+    /// The levels in words.
+    pub const WORDS: [&'static str; 5] = ["none", "low", "medium", "high", "critical"];
 
-    /// The name of its level.
-    pub fn name(&self) -> &'static str {
-        Self::LEVELS[usize::from(self.level).min(Self::LEVELS.len() - 1)]
+    /// The level in a word.
+    pub fn word(&self) -> &'static str {
+        Self::WORDS[usize::from(self.level).min(Self::WORDS.len() - 1)]
     }
 }
 

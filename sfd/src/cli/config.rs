@@ -47,6 +47,18 @@ pub const KEYS: &[(&str, &str, &str)] = &[
         "1048576",
         "most inodes watched by the kernel side; the rest is compared every few seconds",
     ),
+    (
+        "llm",
+        "\"auto\"",
+        "server with a language model that says what artifacts are: an address, auto (look on this host), off",
+    ),
+    ("llm_model", "\"qwen2.5-coder\"", "its model; without a size the smallest that the server has"),
+    ("llm_api_key_file", "\"\"", "file with the key that the server wants"),
+    ("allow_remote_llm", "false", "allow a server that is not on this host: parts of files are sent to it"),
+    ("llm_concurrency", "1", "questions at a time, 1 to 16"),
+    ("llm_timeout_s", "120", "longest time for one answer"),
+    ("llm_tokens_per_hour", "200000", "most tokens asked for and answered in an hour; 0: any number"),
+    ("llm_tokens_per_day", "2000000", "the same for a day"),
 ];
 
 /// The effective configuration.
@@ -87,6 +99,22 @@ pub struct Config {
     pub file_ring_kib: u32,
     /// Most inodes watched by the kernel side.
     pub watched_max: u32,
+    /// Address of a server with a language model, `auto` or `off`.
+    pub llm: String,
+    /// Name of its model.
+    pub llm_model: String,
+    /// File with its key; empty means none.
+    pub llm_api_key_file: PathBuf,
+    /// Whether it may be on another host.
+    pub allow_remote_llm: bool,
+    /// Questions at a time.
+    pub llm_concurrency: u32,
+    /// Longest time for one answer, seconds.
+    pub llm_timeout_s: u64,
+    /// Most tokens in an hour; 0: any number.
+    pub llm_tokens_per_hour: u64,
+    /// Most tokens in a day; 0: any number.
+    pub llm_tokens_per_day: u64,
 }
 
 /// Values by key, each with where it came from.
@@ -101,10 +129,7 @@ impl Layers {
         config: Option<&Path>,
         env: impl Fn(&str) -> Option<String>,
     ) -> Result<Self, CliError> {
-        let mut layers = Self::default();
-        for (key, default, _) in KEYS {
-            layers.set_text(key, default, "default")?;
-        }
+        let mut layers = Self::defaults()?;
         let system = Path::new(SYSTEM_CONFIG);
         if system.exists() {
             layers.add_file(system)?;
@@ -126,6 +151,15 @@ impl Layers {
                 };
                 layers.set(key, value, name);
             }
+        }
+        Ok(layers)
+    }
+
+    /// The defaults alone.
+    pub(super) fn defaults() -> Result<Self, CliError> {
+        let mut layers = Self::default();
+        for (key, default, _) in KEYS {
+            layers.set_text(key, default, "default")?;
         }
         Ok(layers)
     }
@@ -230,7 +264,7 @@ impl Config {
         if self.watched_max == 0 {
             return Err(CliError::usage("watched_max = 0: must be at least 1"));
         }
-        Ok(())
+        self.check_llm()
     }
 
     /// The state directory, made if needed.
@@ -277,6 +311,7 @@ impl Config {
                     age_ns: i64::from(self.versions_days).saturating_mul(86_400 * 1_000_000_000),
                 },
             },
+            llm: None,
             file_ring_bytes: self.file_ring_kib * 1024,
             watched_max: self.watched_max,
         })

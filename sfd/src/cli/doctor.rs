@@ -1,11 +1,13 @@
 //! `sfd doctor`.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde::Serialize;
 use serde_json::json;
 
+use super::config::Layers;
+use super::llm::{self, LlmArgs};
 use super::out::{human_bytes, human_count, printable};
 use super::{CliError, Exit, Out, State};
 use crate::collect::{HookState, HookStatus, Rung, below_bpf, probe_hooks};
@@ -18,11 +20,17 @@ const INOTIFY_LOW: u64 = 65_536;
 /// Checks what works here, what is lost where it does not, and how to mend it.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Exit code 1 when eBPF, the best way to see changes, does not work here, or a hook of it does not work."
+    after_help = "Exit code 1 when eBPF, the best way to see changes, does not work here, or a hook of it does not work.\n\
+    A language model is optional: it is asked one question, and how long that takes is shown."
 )]
 pub(super) struct DoctorArgs {
     #[command(flatten)]
     state: State,
+    /// Configuration file, read after /etc/sfd/sfd.toml
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(flatten)]
+    llm: LlmArgs,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -58,6 +66,9 @@ impl Check {
 }
 
 pub(super) fn run(args: &DoctorArgs, out: Out) -> Result<Exit, CliError> {
+    let mut layers = Layers::load(args.config.as_deref(), |name| std::env::var(name).ok())?;
+    args.llm.apply(&mut layers);
+    let config = layers.config()?;
     let state = args.state.path()?;
     // The hooks are tested where they will work: on the file system of the state directory, which may not exist yet.
     let beside = state.ancestors().find(|dir| dir.is_dir()).unwrap_or(Path::new("/"));
@@ -70,12 +81,15 @@ pub(super) fn run(args: &DoctorArgs, out: Out) -> Result<Exit, CliError> {
     };
     let mut checks = checks(&state, refused.as_deref());
     checks.push(hooks_check(&hooks));
+    let llm = llm::measure(&config)?;
+    let verdict = if llm.good { Verdict::Ok } else { Verdict::Warning };
+    checks.push(Check { name: "language model", verdict, found: llm.found, fix: llm.fix });
     let (rung, no_inotify) = if refused.is_none() { (Rung::Bpf, None) } else { below_bpf() };
     let works = refused.is_none() && broken(&hooks).next().is_none();
     if out.json {
         out.json_line(&json!({
             "bpf": refused.is_none(), "why_not": refused, "rung": rung, "lost_here": rung.lost(),
-            "checks": checks, "hooks": hooks,
+            "checks": checks, "hooks": hooks, "llm": llm.measured,
         }))?;
     } else {
         out.write(|out| {

@@ -58,7 +58,7 @@ pub(super) fn run(args: &FoldArgs, out: Out) -> Result<Exit, CliError> {
     let Survey { rows, layout, unlisted, .. } =
         survey(&roots, args.exact, &mut view, &mut Unwatched, &progress)?;
     let options = LookOptions { cap: layout.cap(), exact: args.exact, ..LookOptions::default() };
-    let redactor = redactor()?;
+    let redactor = super::redactor(StateDir::default_path().as_deref())?;
     let mut lanes = Lanes::start(|| {
         let view = disk_view(Path::new("/"), &args.exclude)?.exclude_paths([output.clone()]);
         Ok((Box::new(view), Looker::new(options.clone(), redactor.clone())))
@@ -168,15 +168,4 @@ fn roots(paths: &[PathBuf]) -> Result<Vec<PathBuf>, CliError> {
     let all = roots.clone();
     roots.retain(|root| !all.iter().any(|other| other != root && root.starts_with(other)));
     Ok(roots)
-}
-
-/// With this host's key, if it has one that may be read, so that equal secrets look equal in all its bricks; else with
-/// a key that is forgotten at the end.
-fn redactor() -> Result<Redactor, CliError> {
-    let state = StateDir::default_path().filter(|state| std::fs::File::open(state.join(KEY_FILE)).is_ok());
-    let redactor = match state {
-        Some(state) => Redactor::open(&state, &[]),
-        None => Redactor::ephemeral(&[]),
-    };
-    redactor.map_err(|error| CliError::from(crate::agent::AgentError::from(error)))
 }

@@ -13,6 +13,7 @@ mod extract;
 mod fold;
 mod inspect;
 mod live;
+mod llm;
 mod log;
 mod out;
 mod patch;
@@ -25,11 +26,12 @@ mod verify;
 mod who;
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::artifact::redact::{KEY_FILE, Redactor};
 pub use config::{Config, KEYS};
 pub use error::{CliError, Exit};
 use out::Out;
@@ -160,6 +162,17 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             error.exit.into()
         }
     }
+}
+
+/// With this host's key, if it has one that may be read, so that equal secrets look equal in all its bricks; else with
+/// a key that is forgotten at the end.
+fn redactor(state: Option<&Path>) -> Result<Redactor, CliError> {
+    let state = state.filter(|state| std::fs::File::open(state.join(KEY_FILE)).is_ok());
+    let redactor = match state {
+        Some(state) => Redactor::open(state, &[]),
+        None => Redactor::ephemeral(&[]),
+    };
+    redactor.map_err(|error| CliError::from(crate::agent::AgentError::from(error)))
 }
 
 /// Logs go to standard error; the daemon says a little, the other commands only warn.

@@ -12,6 +12,7 @@ use tokio::sync::oneshot;
 use toml::Value;
 
 use super::config::{Config, Layers};
+use super::llm::LlmArgs;
 use super::out::{human_bytes, human_count, printable};
 use super::{CliError, Exit, Out};
 use crate::agent::{Agent, AgentConfig, Shared, Status, StatusSource, brick_names};
@@ -49,6 +50,8 @@ pub(super) struct RunArgs {
     /// Keep secrets readable in the bricks (needs root)
     #[arg(long, conflicts_with = "redact")]
     no_redact: bool,
+    #[command(flatten)]
+    llm: LlmArgs,
     /// Make the baseline, seal each brick as NAME.sealed.brick beside the live one, and exit
     #[arg(long)]
     once: bool,
@@ -176,6 +179,7 @@ fn layers(args: &RunArgs) -> Result<Layers, CliError> {
     if args.no_redact {
         layers.set("redact", Value::Boolean(false), "--no-redact".into());
     }
+    args.llm.apply(&mut layers);
     Ok(layers)
 }
 

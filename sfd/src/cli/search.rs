@@ -93,7 +93,7 @@ fn to_text(hit: &Hit) -> String {
     let mut text = format!("{path}  {}", hit.kind);
     if hit.risk.level > 0 {
         text.push_str(", risk ");
-        text.push_str(hit.risk.name());
+        text.push_str(hit.risk.word());
     }
     if let Some(why) = &hit.unverified {
         text.push_str(", unverified: ");

@@ -25,6 +25,7 @@ use crate::artifact::view::{DiskView, ProcView, View};
 use crate::batch::{Batcher, ENTRIES_MAX};
 use crate::brick::{HistoryQuery, Row, Verb, VersionLimits};
 use crate::collect::{Base, Change, Event, InodeId, LossReason, Op};
+use crate::enrich::Enricher;
 use crate::fold::Block;
 
 /// Name of the brick.
@@ -64,6 +65,8 @@ pub(super) struct Rig {
     pub(super) versions: VersionConfig,
     /// The tree is one of projections, as `/proc` is.
     pub(super) is_proc: bool,
+    /// Reaches a language model, from the next opening on.
+    pub(super) enricher: Option<Enricher>,
 }
 
 impl Rig {
@@ -102,6 +105,7 @@ impl Rig {
             strict: true,
             stop: Arc::default(),
             own: Vec::new(),
+            enricher: None,
             versions: VersionConfig {
                 // Events of a rig are from the beginning of time.
                 limits: VersionLimits { age_ns: i64::MAX, ..VersionConfig::default().limits },
@@ -138,6 +142,7 @@ impl Rig {
             stop: Arc::clone(&self.stop),
             own: self.own.clone(),
             versions: self.versions,
+            enricher: self.enricher.clone(),
         };
         self.root = Some(Root::open(opening, &mut self.kernel, &|_| ()).unwrap());
         self

@@ -65,6 +65,7 @@ impl Running {
                 stop: Arc::clone(&stop),
                 own: Vec::new(),
                 versions: VersionConfig::default(),
+                enricher: None,
             };
             Root::open(opening, watch, progress)
         });

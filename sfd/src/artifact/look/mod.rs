@@ -1,13 +1,13 @@
 //! Looks at one path: stat, and only where that leaves a doubt, read and hash.
 
-use std::cell::OnceCell;
+use std::cell::{OnceCell, RefCell};
 use std::io;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 
-use super::kinds::{self, ArtifactInput};
+use super::kinds::{self, ArtifactInput, Fact};
 use super::redact::contents::Form;
 use super::view::{Nature, ProcessFacts, View};
 use super::{Artifact, FileType, Meta, Redaction, Redactor, Regions, Semantics};
@@ -101,11 +101,24 @@ pub enum Renamed {
     Reread,
 }
 
+/// An artifact with what its contents say.
+#[derive(Clone, Debug)]
+pub struct Examined {
+    /// The artifact.
+    pub artifact: Artifact,
+    /// Of its kind; none of a secret.
+    pub facts: Vec<Fact>,
+    /// The beginning of its contents, at most [`kinds::HEAD_BYTES`] bytes; empty for a secret.
+    pub head: Vec<u8>,
+}
+
 /// Turns paths into artifacts.
 pub struct Looker {
     options: LookOptions,
     redactor: Redactor,
     now_ns: Box<dyn FnMut() -> i64 + Send>,
+    /// Facts and head of the last look, while somebody wants them: [`Self::examine`].
+    seen: RefCell<Option<(Vec<Fact>, Vec<u8>)>>,
 }
 
 /// Metadata, and when it was read.
@@ -128,7 +141,7 @@ impl Looker {
     /// A looker. A cap outside `K_MIN..=K_CAP` is moved to the nearer end.
     pub fn new(mut options: LookOptions, redactor: Redactor) -> Self {
         options.cap = options.cap.clamp(K_MIN, K_CAP);
-        Self { options, redactor, now_ns: Box::new(wall_clock_ns) }
+        Self { options, redactor, now_ns: Box::new(wall_clock_ns), seen: RefCell::default() }
     }
 
     /// Sets the largest block, as the layout chose it: from [`K_MIN`] to [`K_CAP`].
@@ -218,6 +231,17 @@ impl Looker {
         match last {
             Some((meta, settled)) => self.unread(view, path, &meta, settled, "replaced while being read"),
             None => Look::Gone,
+        }
+    }
+
+    /// Looks at a path for somebody who wants to know more than goes into a brick; `None`: there is nothing.
+    pub fn examine(&mut self, view: &mut dyn View, path: &Path) -> Option<Examined> {
+        *self.seen.get_mut() = Some(Default::default());
+        let look = self.look(view, path, None, true);
+        let (facts, head) = self.seen.take().unwrap_or_default();
+        match look {
+            Look::Changed(artifact) => Some(Examined { artifact: *artifact, facts, head }),
+            Look::Unchanged { .. } | Look::Gone => None,
         }
     }
 
@@ -342,7 +366,7 @@ impl Looker {
         let regions =
             if is_itself && meta.file_type == FileType::File { Regions::of(&contents.cells) } else { None };
         let nature = view.nature(path);
-        let semantics = kinds::describe(&ArtifactInput {
+        let input = ArtifactInput {
             path,
             meta,
             nature: &nature,
@@ -354,7 +378,11 @@ impl Looker {
             boundary,
             unread: contents.unread,
             decoded: OnceCell::new(),
-        });
+        };
+        let semantics = kinds::describe(&input);
+        if let Some(seen) = self.seen.borrow_mut().as_mut() {
+            *seen = (kinds::facts(&input), input.head[..input.head.len().min(kinds::HEAD_BYTES)].to_vec());
+        }
         Artifact {
             path: path.to_path_buf(),
             id: view.id(path, meta),

@@ -241,6 +241,11 @@ impl Catalog {
         })
     }
 
+    /// The artifact at an absolute path, raw bytes. Looks through the whole table once a name: for people, not for loops.
+    pub fn by_path(&self, path: &[u8]) -> Result<Option<Row>, BrickError> {
+        self.with_ref(|connection| rows::by_path(connection, path))?.map_err(|detail| self.corrupt(detail))
+    }
+
     /// The rules of what is secret by which everything was read, if they are noted.
     pub(crate) fn redaction(&self) -> Result<Option<Vec<u8>>, BrickError> {
         self.with_ref(|connection| {

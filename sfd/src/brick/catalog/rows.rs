@@ -109,6 +109,28 @@ fn decode(row: &rusqlite::Row<'_>) -> rusqlite::Result<Result<Row, String>> {
     }))
 }
 
+/// The artifact at an absolute path.
+pub(super) fn by_path(connection: &Connection, path: &[u8]) -> rusqlite::Result<Result<Option<Row>, String>> {
+    // The root's name is a path of its own; of what is below it, one name after the other.
+    let roots: Vec<(u32, Vec<u8>)> = connection
+        .prepare_cached("SELECT id, name FROM artifact WHERE parent IS NULL")?
+        .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
+        .collect::<Result<_, _>>()?;
+    let below = roots.into_iter().find_map(|(id, name)| {
+        let rest = path.strip_prefix(name.strip_suffix(b"/").unwrap_or(&name))?;
+        (rest.is_empty() || rest.starts_with(b"/")).then(|| (id, rest.to_vec()))
+    });
+    let Some((mut id, rest)) = below else { return Ok(Ok(None)) };
+    let mut child = connection.prepare_cached("SELECT id FROM artifact WHERE parent = ?1 AND name = ?2")?;
+    for name in rest.split(|byte| *byte == b'/').filter(|name| !name.is_empty()) {
+        match child.query_row(params![id, name], |row| row.get(0)).optional()? {
+            Some(found) => id = found,
+            None => return Ok(Ok(None)),
+        }
+    }
+    Ok(read(connection, "WHERE id = ?1", [id])?.map(|mut rows| rows.pop()))
+}
+
 /// One past the highest used cell. Blocks are disjoint, so the one that starts last ends last.
 pub(super) fn used_end(connection: &Connection) -> rusqlite::Result<u64> {
     let mut statement =

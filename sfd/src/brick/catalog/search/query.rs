@@ -177,8 +177,8 @@ fn risk(text: &str) -> Option<Filter> {
     let operators = [(">=", ">="), ("<=", "<="), (">", ">"), ("<", "<"), ("=", "="), ("", "=")];
     let (operator, level) =
         operators.iter().find_map(|(sign, sql)| text.strip_prefix(sign).map(|level| (*sql, level)))?;
-    let by_name = Risk::LEVELS.iter().position(|name| *name == level.to_lowercase());
-    let level = by_name.or_else(|| level.parse().ok().filter(|level| *level < Risk::LEVELS.len()))?;
+    let by_name = Risk::WORDS.iter().position(|name| *name == level.to_lowercase());
+    let level = by_name.or_else(|| level.parse().ok().filter(|level| *level < Risk::WORDS.len()))?;
     Some(Filter::Risk(operator, u8::try_from(level).ok()?))
 }
 
