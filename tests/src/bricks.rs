@@ -1,11 +1,12 @@
 //! Made-up artifacts, and a reader of bricks that shares no code with the library.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use sfd::artifact::kinds::Kind;
 use sfd::artifact::{FileType, Meta, Risk, Semantics, SemanticsSource};
-use sfd::brick::{ArtifactId, Brick, Commit, LiveBrick, Recovery, Row, SealOptions};
+use sfd::brick::{ArtifactId, Brick, Catalog, Commit, LiveBrick, Recovery, Row, SealOptions, SearchQuery};
 use sfd::fold::{Block, FoldOp, FoldPlan, K_CAP, Layout};
 
 /// A verified file of given contents; `version` is its modification time.
@@ -108,6 +109,11 @@ pub fn public_read(file: &[u8]) -> Result<Vec<u8>, String> {
         .collect())
 }
 
+/// What makes a catalog one of version 3, but for its number.
+pub const BACK_TO_3: &str = "DROP TRIGGER artifact_new; DROP TRIGGER artifact_other; DROP TRIGGER artifact_gone; \
+     DROP TABLE search; DROP TABLE unindexed; \
+     ALTER TABLE history DROP COLUMN meaning; ALTER TABLE history DROP COLUMN reasons;";
+
 /// A directory and ten files of 1 to 10 000 bytes, laid out and not read yet.
 pub struct Fixture {
     dir: tempfile::TempDir,
@@ -188,6 +194,36 @@ impl Fixture {
 /// The commit that writes one artifact.
 pub fn upsert(row: &Row, bytes: &[u8]) -> Commit {
     Commit { plan: FoldPlan { ops: vec![fill(row, bytes)] }, upserts: vec![row.clone()], ..Commit::default() }
+}
+
+/// What a search finds: numbers, in their order, whatever the ranking.
+///
+/// # Panics
+/// When the catalog cannot be searched, or does not count what it gives.
+pub fn found(catalog: &Catalog, query: &str) -> Vec<u32> {
+    let found = catalog.search(&SearchQuery::parse(query), usize::MAX).unwrap();
+    assert_eq!(found.total, found.hits.len() as u64, "{query}");
+    let mut ids: Vec<u32> = found.hits.iter().map(|hit| hit.id.0).collect();
+    ids.sort_unstable();
+    ids
+}
+
+/// Fails if a search does not find exactly what the rows say.
+///
+/// # Panics
+/// When it does not.
+pub fn assert_searchable(catalog: &Catalog, rows: &[Row], what: &str) {
+    let summaries: BTreeSet<&str> = rows.iter().map(|row| row.semantics.summary.as_str()).collect();
+    for summary in summaries {
+        let mut expected: Vec<u32> =
+            rows.iter().filter(|row| row.semantics.summary == summary).map(|row| row.id.0).collect();
+        expected.sort_unstable();
+        assert_eq!(found(catalog, &format!("\"{summary}\"")), expected, "{what}: {summary}");
+    }
+    for row in rows.iter().filter(|row| row.parent.is_some()) {
+        let name = String::from_utf8_lossy(&row.name);
+        assert!(found(catalog, &format!("\"{name}\"")).contains(&row.id.0), "{what}: {name}");
+    }
 }
 
 /// Fails with the first thing that is wrong with a brick.

@@ -9,7 +9,9 @@ use sfd::brick::{
 };
 use sfd::collect::{Origin, Parent, Writer};
 use sfd::fold::{Block, FLAG_UNVERIFIED, FoldOp, FoldPlan};
-use sfd_tests::bricks::{Fixture, ORDER, assert_verifies, contents, file, public_read, seal, upsert};
+use sfd_tests::bricks::{
+    BACK_TO_3, Fixture, ORDER, assert_verifies, contents, file, public_read, seal, upsert,
+};
 
 #[test]
 fn a_baseline_shows_what_has_been_read_and_nothing_else() {
@@ -194,9 +196,9 @@ fn an_unusable_catalog_is_refused_and_a_baseline_replaces_it() {
     let catalog = fixture.dir().join("t.catalog.sqlite");
     let open = || LiveBrick::open(fixture.dir(), "t").map(|_| ()).unwrap_err();
 
-    fixture.sql("PRAGMA user_version = 4");
-    assert!(matches!(open(), BrickError::CatalogNewer { found: 4, .. }));
-    fixture.sql("PRAGMA user_version = 3; UPDATE artifact SET start = 0, k = 6 WHERE id = 5");
+    fixture.sql("PRAGMA user_version = 5");
+    assert!(matches!(open(), BrickError::CatalogNewer { found: 5, .. }));
+    fixture.sql("PRAGMA user_version = 4; UPDATE artifact SET start = 0, k = 6 WHERE id = 5");
     let error = open();
     assert!(error.needs_baseline() && error.to_string().contains("another artifact"), "{error}");
 
@@ -388,6 +390,7 @@ fn writers_are_kept_whole_and_once() {
 fn a_catalog_of_the_first_version_keeps_its_history() {
     let fixture = Fixture::new();
     drop(fixture.complete());
+    fixture.sql(BACK_TO_3);
     fixture.sql(
         r#"DROP TABLE region; DROP TABLE version; DROP TABLE writer; ALTER TABLE history DROP COLUMN others; PRAGMA user_version = 1;
         INSERT INTO history (at_ns, path, verb, detail, writers, kind, risk) VALUES
@@ -477,6 +480,7 @@ fn an_upgraded_catalog_is_like_a_new_one() {
     let wanted = schema(&new);
     assert!(wanted.len() > 50);
     for (version, sql) in [
+        (3, ""),
         (2, "DROP TABLE region; DROP TABLE version;"),
         (
             1,
@@ -485,6 +489,7 @@ fn an_upgraded_catalog_is_like_a_new_one() {
     ] {
         let old = Fixture::new();
         drop(old.complete());
+        old.sql(BACK_TO_3);
         old.sql(&format!("{sql} PRAGMA user_version = {version}"));
         assert_ne!(schema(&old), wanted);
         let (mut brick, _, recovery) = old.open();

@@ -11,7 +11,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use sfd::brick::{Brick, BrickError, Catalog, HistoryQuery, LiveBrick, Recovery, Row};
-use sfd_tests::bricks::{Random, contents, public_read};
+use sfd_tests::bricks::{Random, assert_searchable, contents, public_read};
 
 /// Rounds by default; `SFD_CRASH_ROUNDS` for a longer run.
 const ROUNDS: u64 = 200;
@@ -178,6 +178,9 @@ fn check(dir: &Path, round: &str, reported: &HashMap<u32, i64>) -> bool {
     drop(brick);
     let kept = check_versions(&path.with_extension("catalog.sqlite"), round, &rows);
     assert_eq!(kept, stats.kept, "round {round}");
+    // Whatever was indexed and whatever was not.
+    let catalog = Catalog::open_read_only(&path.with_extension("catalog.sqlite")).unwrap();
+    assert_searchable(&catalog, &rows, round);
     let report = Brick::open(&path).unwrap().verify().unwrap();
     assert!(report.is_ok(), "{round}, {recovery:?}: {}", report.findings[0]);
 

@@ -1,7 +1,5 @@
 //! Writing into the lines of history why an operator should care about them.
 
-use bytes::Bytes;
-
 use super::RootKind;
 use super::alarm::{self, Change};
 use super::reconcile::Tasks;
@@ -39,19 +37,20 @@ impl Root {
 
     /// Writes down what a table of `/proc` says is new: listeners, of whose table nothing else belongs in the history, and
     /// modules. `false`: it is no such table, or nothing is to be said of it.
-    pub(super) fn note_table(&mut self, old: &Row, row: &Row, artifact: &Artifact, dirty: &Dirty) -> bool {
+    pub(super) fn note_table(
+        &mut self,
+        old: &Row,
+        row: &Row,
+        artifact: &Artifact,
+        meaning: &[String],
+        dirty: &Dirty,
+    ) -> bool {
         let Nature::Projection { name, pid: None } = self.view.nature(&artifact.path) else { return false };
         let is_sockets = matches!(name, "net/tcp" | "net/tcp6" | "net/udp" | "net/udp6");
         if !(is_sockets || name == "modules") || !artifact.exact || !old.is_provable() {
             return false;
         }
-        let before: Bytes = match self.draft.filled(old.id) {
-            Some(bytes) => bytes.clone(),
-            None => self.brick.cells(old.block.start, old.len).into(),
-        };
-        if !old.proves(&before) {
-            return false;
-        }
+        let Some(before) = self.cells_of(old) else { return false };
         let (before, after) = (String::from_utf8_lossy(&before), String::from_utf8_lossy(&artifact.cells));
         let detail = if is_sockets {
             match alarm::listening(name, &before, &after) {
@@ -65,6 +64,7 @@ impl Root {
             super::describe::describe_change(old, row)
         };
         let line = self.write_down(row, &artifact.path, None, Verb::Modified, detail, dirty);
+        self.draft.mean(Some(line), meaning.to_vec());
         self.judge(Some(line), Some(old), Some(row), Some((name, &before, &after)));
         true
     }

@@ -85,6 +85,13 @@ impl Draft {
         self.history.get_mut(index)
     }
 
+    /// Says what the change means that a line tells of.
+    pub(super) fn mean(&mut self, line: Option<usize>, meaning: Vec<String>) {
+        if let Some(row) = line.and_then(|line| self.history_mut(line)) {
+            row.meaning = meaning;
+        }
+    }
+
     /// What is about to be written of an artifact.
     pub(super) fn filled(&self, id: ArtifactId) -> Option<&Bytes> {
         self.fills.get(&id)

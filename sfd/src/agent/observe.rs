@@ -188,6 +188,7 @@ impl Root {
     fn update(&mut self, old: &Row, artifact: &Artifact, dirty: &Dirty) {
         // As it is on the brick or in the draft until the new state is drafted.
         let replaced = self.contents_before(old, &artifact.path, artifact.content_hash);
+        let meaning = self.meaning_of(old, &replaced, artifact);
         let block = self.resize(old, artifact);
         let mut row = row_of(old.id, old.parent, old.name.clone(), block, artifact);
         keep_words(old, &mut row);
@@ -211,10 +212,16 @@ impl Root {
             let contents = matches!(row.meta.file_type, FileType::File | FileType::Symlink);
             let same = row.content_hash == old.content_hash || !contents;
             let verb = if same { Verb::Attributes } else { Verb::Modified };
-            if self.kind == RootKind::Proc && self.note_table(old, &row, artifact, dirty) {
+            if self.kind == RootKind::Proc && self.note_table(old, &row, artifact, &meaning, dirty) {
                 // That was the line.
             } else if !is_noise(old, &row) {
-                let line = self.record(&row, &artifact.path, None, verb, describe_change(old, &row), dirty);
+                // A table of /proc that changes all the time has a line where its change means something.
+                let line = if meaning.is_empty() || self.view.is_noteworthy(&artifact.path) {
+                    self.record(&row, &artifact.path, None, verb, describe_change(old, &row), dirty)
+                } else {
+                    Some(self.write_down(&row, &artifact.path, None, verb, describe_change(old, &row), dirty))
+                };
+                self.draft.mean(line, meaning);
                 self.judge(line, Some(old), Some(&row), None);
                 self.keep_version(line, Some((old, replaced)), Some(&row));
                 self.latecomers.saw(row.id, clock::now_ns(), dirty);

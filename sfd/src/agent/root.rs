@@ -52,6 +52,13 @@ const SYNC_EVERY: Duration = Duration::from_mins(1);
 const CHECK_FILES_EVERY: Duration = Duration::from_secs(1);
 /// Lines of history after which the old ones are dropped even between two full verifications: 5 % of what is kept.
 const PRUNE_AFTER_LINES: u64 = HISTORY_ROWS_MAX / 20;
+/// How long after a change the words of what has changed are indexed, if there is nothing else to do then: many changes
+/// of one file cost it once. What is not indexed is found all the same.
+const INDEX_AFTER: Duration = Duration::from_secs(2);
+/// Artifacts indexed in one go, about 5 ms: the most that a change which is reported meanwhile has to wait.
+const INDEX_AT_ONCE: u32 = 128;
+/// How long after a failure it is tried again.
+const INDEX_AGAIN_AFTER: Duration = Duration::from_mins(1);
 /// Up to one artifact in so many is marked unverified by itself; more are marked by one pass over the whole brick.
 const FEW: u64 = 16;
 /// Latencies kept until they are handed over; a batch may hold any number.
@@ -163,6 +170,8 @@ pub(super) struct Root {
     unsynced: Option<Instant>,
     /// When the brick's files were last looked for.
     files_checked: Instant,
+    /// When what is not indexed for the search is.
+    index_at: Option<Instant>,
 }
 
 impl Root {
@@ -313,6 +322,8 @@ impl Root {
             // What the opening wrote is not synced either.
             unsynced: Some(Instant::now()),
             files_checked: Instant::now(),
+            // What an earlier run has left, and everything in a new brick.
+            index_at: Some(Instant::now()),
         }
     }
 
@@ -394,6 +405,7 @@ impl Root {
         let (commit, born_ns) = self.draft.take();
         let stats = self.brick.commit(&commit).map_err(AgentError::Brick)?;
         self.unsynced.get_or_insert_with(Instant::now);
+        self.index_at.get_or_insert_with(|| Instant::now() + INDEX_AFTER);
         self.history_lines += commit.history.len() as u64;
         self.counters.commits += 1;
         self.counters.cells_written += stats.cells;
@@ -463,12 +475,36 @@ impl Root {
         if self.history_lines > PRUNE_AFTER_LINES {
             self.prune_history()?;
         }
+        if idle {
+            self.index_due(Instant::now());
+        }
         let every = if idle { SYNC_EVERY } else { 2 * SYNC_EVERY };
         if self.unsynced.is_some_and(|since| since.elapsed() >= every) {
             self.brick.sync().map_err(AgentError::Brick)?;
             self.unsynced = None;
         }
         Ok(())
+    }
+
+    /// Goes on with the index of words, if that is due. It is only an index: a failure is told and tried again later, and
+    /// what goes on is the picture.
+    pub(super) fn index_due(&mut self, now: Instant) {
+        if self.scan.is_some() || self.index_at.is_none_or(|at| at > now) {
+            return;
+        }
+        self.index_at = match self.brick.index_some(INDEX_AT_ONCE) {
+            Ok(true) => Some(now),
+            Ok(false) => None,
+            Err(error) => {
+                warn!(root = %self.path().display(), %error, "cannot index for the search; trying again in a minute");
+                Some(now + INDEX_AGAIN_AFTER)
+            }
+        };
+    }
+
+    /// When [`Self::index_due`] will have something to do.
+    pub(super) fn next_index(&self) -> Option<Instant> {
+        self.index_at
     }
 
     /// Drops the oldest history beyond the bound, and earlier contents beyond their age.

@@ -4,6 +4,7 @@ mod changes;
 mod check;
 mod kernel;
 mod limits;
+mod meaning;
 mod moves;
 mod pace;
 mod random;

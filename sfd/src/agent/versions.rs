@@ -10,9 +10,10 @@ use bytes::Bytes;
 
 use super::RootKind;
 use super::root::Root;
-use crate::artifact::FileType;
 use crate::artifact::kinds::is_text;
+use crate::artifact::meaning::{self, TEXT_BYTES_MAX};
 use crate::artifact::redact::contents::Form;
+use crate::artifact::{Artifact, FileType};
 use crate::brick::catalog::VERSION_BYTES_MAX;
 use crate::brick::{Missing, Row, Version, VersionLimits};
 
@@ -68,13 +69,7 @@ impl Root {
             // Where the brick has few cells a file is a digest already at a smaller size.
             return Err(if row.unverified.is_none() { Missing::Large } else { Missing::NotHeld });
         }
-        let bytes = match self.draft.filled(row.id) {
-            Some(bytes) => bytes.clone(),
-            None => self.brick.cells(row.block.start, row.len).into(),
-        };
-        if !row.proves(&bytes) {
-            return Err(Missing::NotHeld);
-        }
+        let bytes = self.cells_of(row).ok_or(Missing::NotHeld)?;
         if !is_text(&bytes) {
             return Err(Missing::Binary);
         }
@@ -83,6 +78,43 @@ impl Root {
             && (redactor.by_path(path).is_some()
                 || redactor.by_content(Form::of(path, &self.view.nature(path)), &bytes).is_some());
         if secret { Err(Missing::Redacted) } else { Ok(bytes) }
+    }
+
+    /// What an artifact's cells hold, if those are its very contents.
+    pub(super) fn cells_of(&self, row: &Row) -> Option<Bytes> {
+        let bytes = match self.draft.filled(row.id) {
+            Some(bytes) => bytes.clone(),
+            None => self.brick.cells(row.block.start, row.len).into(),
+        };
+        row.proves(&bytes).then_some(bytes)
+    }
+
+    /// What the change of an artifact means, a line each. `before` are its contents until now, if they may be kept; those
+    /// of `/proc` never are, so they are had from the brick here.
+    pub(super) fn meaning_of(
+        &self,
+        old: &Row,
+        before: &Result<Bytes, Missing>,
+        artifact: &Artifact,
+    ) -> Vec<String> {
+        let after = &artifact.cells;
+        let is_whole = artifact.exact && !artifact.redacted && artifact.len == after.len() as u64;
+        if !is_whole || !has_contents(old) || old.content_hash == artifact.content_hash {
+            return Vec::new();
+        }
+        let before = match before {
+            Ok(bytes) => bytes.clone(),
+            Err(_) if self.kind == RootKind::Proc => {
+                // Without redaction nothing tells what is secret, and a line of history stays for months.
+                let may = self.looker.redactor().enabled() && old.exact && !old.redacted;
+                let short = old.len <= TEXT_BYTES_MAX as u64;
+                let held = if may && short { self.cells_of(old) } else { None };
+                let Some(bytes) = held else { return Vec::new() };
+                bytes
+            }
+            Err(_) => return Vec::new(),
+        };
+        meaning::of(artifact.semantics.kind, &artifact.path, &before, after)
     }
 
     /// Drafts what was before a line of history that tells of changed contents: `before` is the artifact then with its

@@ -215,7 +215,9 @@ impl Worker {
     /// How long to wait for an order while there is nothing to scan.
     fn nap(&self) -> Duration {
         let open = self.slots.iter().filter_map(|slot| match slot {
-            Slot::Open(root) => [root.later.next(), root.next_scan()].into_iter().flatten().min(),
+            Slot::Open(root) => {
+                [root.later.next(), root.next_scan(), root.next_index()].into_iter().flatten().min()
+            }
             Slot::Failed { .. } => None,
         });
         open.min().map_or(NAP_MAX, |at| at.saturating_duration_since(Instant::now()).min(NAP_MAX))

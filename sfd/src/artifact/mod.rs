@@ -5,6 +5,7 @@
 //! look      stat -> read -> hash -> cells; unchanged ones stop here
 //! redact    which contents are secret, and what is shown in their place
 //! kinds/    what it is, one small file a kind
+//! meaning/  what a change of contents means, one small file a syntax
 //! packages  which files a package of the host owns
 //! regions   the named parts of an ELF file
 //! ```
@@ -20,6 +21,7 @@ use crate::collect::InodeId;
 pub mod inventory;
 pub mod kinds;
 pub mod look;
+pub mod meaning;
 pub mod packages;
 pub mod redact;
 pub mod regions;

@@ -42,7 +42,10 @@ pub mod sealed;
 pub mod snapshot;
 pub mod verify;
 
-pub use catalog::{Catalog, HistoryQuery, Missing, Version, VersionLimits, VersionLine, VersionStats};
+pub use catalog::{
+    Catalog, Found, HistoryQuery, Hit, Missing, SearchQuery, Version, VersionLimits, VersionLine,
+    VersionStats,
+};
 pub use error::{BrickError, ExtractError};
 pub use export::{ExportError, Exported};
 pub(crate) use files::NewFile;

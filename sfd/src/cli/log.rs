@@ -123,6 +123,8 @@ fn print(row: &HistoryRow, change: &Patch, asked: bool, out: Out) -> Result<(), 
             "path": path,
             "verb": row.verb,
             "detail": row.detail,
+            "meaning": row.meaning,
+            "reasons": row.reasons,
             "writers": row.writers,
             "more_writers": row.more_writers,
             "unknown_writers": row.unknown_writers,
@@ -163,6 +165,9 @@ fn print(row: &HistoryRow, change: &Patch, asked: bool, out: Out) -> Result<(), 
         human_time(row.at_ns),
         printable(&path)
     ))?;
+    for line in &row.meaning {
+        out.line(format!("    {}", printable(line)))?;
+    }
     change.print(out)
 }
 

@@ -20,6 +20,7 @@ mod out;
 mod patch;
 mod pictures;
 mod run;
+mod search;
 mod snapshot;
 mod status;
 mod verify;
@@ -115,6 +116,8 @@ enum Command {
     Log(log::LogArgs),
     /// Say what one file, directory or process is, asking the language model if there is one
     Explain(explain::ExplainArgs),
+    /// Find artifacts by words, kind, risk, tag or place
+    Search(search::SearchArgs),
     /// Show the raw event stream of the daemon, for debugging
     Events(events::EventsArgs),
     /// Check what works here, what is lost where it does not, and how to mend it
@@ -150,6 +153,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Status(args) => status::run(&args, out),
         Command::Log(args) => log::run(&args, out),
         Command::Explain(args) => explain::run(&args, out),
+        Command::Search(args) => search::run(&args, out),
         Command::Events(args) => events::run(&args, out),
         Command::Doctor(args) => doctor::run(&args, out),
     };

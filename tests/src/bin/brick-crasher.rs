@@ -56,6 +56,9 @@ fn write(dir: &Path, random: &mut Random, commits: &mut u64, syncs: bool) -> Res
             let rows = brick.compact()?.rows;
             session = Session::new(&brick, rows, LEN_LOG_MAX)?;
         }
+        if random.below(3) == 0 {
+            brick.index_some(5)?;
+        }
         let (batch, written) = session.batch(random)?;
         brick.commit(&batch)?;
         let line: Vec<String> = written.iter().map(|(id, version)| format!("{id}:{version}")).collect();

@@ -24,6 +24,7 @@ const RESCAN: Duration = Duration::from_secs(10);
 mod changes;
 mod faults;
 mod hosts;
+mod meaning;
 mod patches;
 mod quiet;
 mod rungs;

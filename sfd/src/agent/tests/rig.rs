@@ -21,7 +21,7 @@ use crate::agent::versions::VersionConfig;
 use crate::agent::worker::{carry_out, work_of};
 use crate::artifact::look::{LookOptions, Looker};
 use crate::artifact::redact::Redactor;
-use crate::artifact::view::{DiskView, View};
+use crate::artifact::view::{DiskView, ProcView, View};
 use crate::batch::{Batcher, ENTRIES_MAX};
 use crate::brick::{HistoryQuery, Row, Verb, VersionLimits};
 use crate::collect::{Base, Change, Event, InodeId, LossReason, Op};
@@ -63,6 +63,8 @@ pub(super) struct Rig {
     pub(super) own: Vec<InodeId>,
     /// How much of earlier contents is kept, from the next opening on.
     pub(super) versions: VersionConfig,
+    /// The tree is one of projections, as `/proc` is.
+    pub(super) is_proc: bool,
     /// Reaches a language model, from the next opening on.
     pub(super) enricher: Option<Enricher>,
 }
@@ -109,6 +111,7 @@ impl Rig {
                 limits: VersionLimits { age_ns: i64::MAX, ..VersionConfig::default().limits },
                 ..VersionConfig::default()
             },
+            is_proc: false,
         }
     }
 
@@ -123,13 +126,17 @@ impl Rig {
         let looker = looker.with_clock(Box::new(move || {
             i64::try_from(SystemTime::UNIX_EPOCH.elapsed().unwrap().as_nanos()).unwrap() + ahead
         }));
-        let view = Tricked { view: DiskView::new(&self.tree), tricks: Arc::clone(&self.tricks) };
+        let view: Box<dyn View> = if self.is_proc {
+            Box::new(ProcView::new(&self.tree))
+        } else {
+            Box::new(Tricked { view: DiskView::new(&self.tree), tricks: Arc::clone(&self.tricks) })
+        };
         let opening = Opening {
             bricks: self.bricks.path(),
             name: NAME,
             path: &self.tree,
-            kind: RootKind::Tree,
-            view: Box::new(view),
+            kind: if self.is_proc { RootKind::Proc } else { RootKind::Tree },
+            view,
             looker,
             lane: None,
             stop: Arc::clone(&self.stop),

@@ -5,6 +5,8 @@
 //! (`TOKEN=...`, `https://user:password@host`), and at last the rules for contents: if those still find something,
 //! only the program's name is shown. A word too many that is masked costs nothing, so names are matched widely.
 
+use std::sync::LazyLock;
+
 use regex::{Captures, Regex, RegexBuilder};
 
 use super::MASK;
@@ -47,6 +49,8 @@ pub(super) struct ArgumentRules {
     /// `mysql ... -pvalue`, `curl -u user:value` inside an argument.
     glued: Regex,
     user: Regex,
+    /// A name and a value, whatever the name.
+    pair: Regex,
 }
 
 impl ArgumentRules {
@@ -63,6 +67,7 @@ impl ArgumentRules {
             )?,
             openssl: build(r"(^|\s)pass:\S+")?,
             glued: build(r"(\b(?:mysql|mariadb)[\w-]*\s(?:[^;|&]*\s)?-p|\bsshpass\s+-p\s*)[^\s;|&]+")?,
+            pair: build(&format!(r#"(?<name>[\w.-]+)(?<between>["']?\s?[=:]\s?)(?<value>{value})"#))?,
             user: build(r"(\bcurl\s(?:[^;|&]*\s)?(?:-u|--user)[\s=]*[^\s:]+:)[^\s;|&]+")?,
         })
     }
@@ -115,6 +120,95 @@ impl ArgumentRules {
         let text = self.glued.replace_all(&text, after);
         self.user.replace_all(&text, after).into_owned()
     }
+}
+
+/// The rules, for what needs no redactor of its own: lines that tell of a change, from contents that are no secret as a
+/// whole. `None` (which a test excludes): everything is masked.
+static RULES: LazyLock<Option<ArgumentRules>> = LazyLock::new(|| ArgumentRules::new().ok());
+
+/// Bytes of a text that are looked at; what is beyond is left out. More than any line of output has.
+const LOOKED_AT: usize = 2048;
+
+/// A piece of text with what is a secret in it by its form masked, what stands behind a secret's name, and all after a
+/// first word that is one.
+pub(crate) fn mask_text(text: &str) -> String {
+    let text = text[..text.floor_char_boundary(LOOKED_AT)].trim();
+    let end = text.find(|c: char| c.is_whitespace() || c == '=' || c == ':').unwrap_or(text.len());
+    let (name, value) = text.split_at(end);
+    let value = value.trim_start_matches(|c: char| c.is_whitespace() || c == '=' || c == ':');
+    if !value.is_empty() && is_secret(name, value) {
+        return format!("{name} {MASK}");
+    }
+    let Some(rules) = RULES.as_ref() else { return MASK.to_owned() };
+    let pair = |captures: &Captures<'_>| {
+        let part = |name| captures.name(name).map_or("", |found| found.as_str());
+        let value = if is_secret(part("name"), part("value").trim_matches(['"', '\''])) {
+            MASK
+        } else {
+            part("value")
+        };
+        format!("{}{}{value}", part("name"), part("between"))
+    };
+    rules.inside(&rules.pair.replace_all(text, pair))
+}
+
+/// The value of a setting, masked where its name or its form says that it is a secret. The name may be dotted.
+pub(crate) fn mask_setting(name: &str, value: &str) -> String {
+    let value = &value[..value.floor_char_boundary(LOOKED_AT)];
+    if is_secret(name, value) {
+        return MASK.to_owned();
+    }
+    RULES.as_ref().map_or_else(|| MASK.to_owned(), |rules| rules.inside(value))
+}
+
+/// Whether a setting is a secret by its name. Wider than for arguments: nothing is lost but a value in a line.
+fn is_secret(name: &str, value: &str) -> bool {
+    /// In any part of a name.
+    const INSIDE: [&str; 11] = [
+        "passw",
+        "passphrase",
+        "passwort",
+        "kennwort",
+        "secret",
+        "token",
+        "credential",
+        "apikey",
+        "privatekey",
+        "presharedkey",
+        "requirepass",
+    ];
+    /// At its end.
+    const AT_END: [&str; 14] = [
+        "pass",
+        "pwd",
+        "pw",
+        "psk",
+        "otp",
+        "pin",
+        "auth",
+        "cookie",
+        "bearer",
+        "accesskey",
+        "secretkey",
+        "authkey",
+        "masterkey",
+        "encryptionkey",
+    ];
+    let plain: String =
+        name.chars().filter(char::is_ascii_alphanumeric).map(|c| c.to_ascii_lowercase()).collect();
+    let last = name.rsplit(['.', '_', '-', ' ']).next().unwrap_or(name).to_ascii_lowercase();
+    let by_name = AT_END.iter().any(|word| last == *word || (word.len() > 4 && plain.ends_with(word)))
+        || INSIDE.iter().any(|word| plain.contains(word));
+    // A key of some sort: only what looks like one, for most are names of keys of a keyboard or places of files.
+    let by_value = plain.ends_with("key") && {
+        let value = value.trim_matches(['"', '\'']);
+        let digits = value.bytes().any(|b| b.is_ascii_digit());
+        value.len() >= 16 && digits && !value.contains(' ') && !value.starts_with(['/', '~', '.'])
+    };
+    // `password_min_length = 8`, `token_enabled = true`: a limit or a switch, unless it is the very word.
+    let harmless = matches!(value, "" | "yes" | "no" | "true" | "false" | "on" | "off" | "none")
+        || (value.len() < 4 && value.bytes().all(|b| b.is_ascii_digit()));
+    (by_name && !harmless) || by_value
 }
 
 /// The rules for contents, over each argument, and over the whole line those for what is a secret by its form (the

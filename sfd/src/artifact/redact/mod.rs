@@ -13,6 +13,8 @@ pub mod contents;
 mod key;
 pub mod paths;
 
+pub(crate) use arguments::{mask_setting, mask_text};
+
 /// Name of the key file in the state directory.
 pub const KEY_FILE: &str = "redact.key";
 

@@ -6,6 +6,7 @@
 mod history;
 mod regions;
 mod rows;
+mod search;
 mod versions;
 
 use std::path::{Path, PathBuf};
@@ -14,6 +15,7 @@ use std::time::Duration;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, TransactionBehavior, params};
 
 pub use history::{HISTORY_ROWS_MAX, HistoryQuery};
+pub use search::{Found, Hit, SearchQuery};
 pub use versions::{Missing, VERSION_BYTES_MAX, Version, VersionLimits, VersionLine, VersionStats};
 
 use super::error::IoContext;
@@ -348,6 +350,7 @@ impl Catalog {
             }
             kept.append(&tx, changes.versions, &lines)?;
             kept.purge(&tx, changes.secret)?;
+            search::index::purge(&tx, changes.secret)?;
             tx.prepare_cached("DELETE FROM mark")?.execute([])?;
             seal(rows::used_end(&tx)?);
             tx.commit()

@@ -3,7 +3,8 @@
 
 CREATE TABLE meta (
     key   TEXT PRIMARY KEY,
-    value ANY NOT NULL          -- order, cap: integers; root_path, redaction (digest of the rules in force): blobs
+    value ANY NOT NULL          -- order, cap: integers; root_path, redaction (digest of the rules in force): blobs;
+                                -- search_purge: words of something secret may be in `search`
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE artifact (
@@ -93,6 +94,29 @@ CREATE TABLE version (
 ) STRICT;
 CREATE INDEX version_artifact ON version(artifact, line);
 CREATE INDEX version_kept ON version(artifact, line) WHERE bytes > 0;
+
+-- The words of each artifact, for `sfd search`; rowid is its number. Holds no text, only where which word is.
+CREATE VIRTUAL TABLE search USING fts5(
+    name, title, summary, tags, kind, reasons,
+    content = '', contentless_delete = 1, tokenize = 'unicode61 remove_diacritics 2'
+);
+-- Artifacts whose words in `search` are not (any more) theirs: those are looked for in their rows. Filled in the
+-- transaction that changes a row, emptied when there is nothing else to do.
+-- (No OR IGNORE in the triggers: an upsert that fires one overrides it.)
+CREATE TABLE unindexed (id INTEGER PRIMARY KEY) STRICT;
+CREATE TRIGGER artifact_new AFTER INSERT ON artifact
+WHEN NOT EXISTS (SELECT 1 FROM unindexed WHERE id = new.id) BEGIN
+    INSERT INTO unindexed VALUES (new.id);
+END;
+CREATE TRIGGER artifact_other AFTER UPDATE OF name, semantics ON artifact
+WHEN (old.name IS NOT new.name OR old.semantics IS NOT new.semantics)
+    AND NOT EXISTS (SELECT 1 FROM unindexed WHERE id = new.id) BEGIN
+    INSERT INTO unindexed VALUES (new.id);
+END;
+CREATE TRIGGER artifact_gone AFTER DELETE ON artifact
+WHEN NOT EXISTS (SELECT 1 FROM unindexed WHERE id = old.id) BEGIN
+    INSERT INTO unindexed VALUES (old.id);
+END;
 
 -- For people: every artifact with its whole path.
 CREATE VIEW artifact_path AS

@@ -212,11 +212,17 @@ impl Catalog {
             let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
             let all = lines(&tx, "bytes > 0", [])?;
             kept.forget(&tx, &all, why)?;
-            kept.purged.set(kept.purged.get() || !all.is_empty());
+            let meant = tx.execute("UPDATE history SET meaning = '[]' WHERE meaning <> '[]'", [])?;
+            kept.purged.set(kept.purged.get() || !all.is_empty() || meant > 0);
             tx.commit()
         })?;
         self.kept = kept;
         self.forget_purged()
+    }
+
+    /// The write-ahead log may hold something that was purged.
+    pub(super) fn note_purged(&self) {
+        self.kept.purged.set(true);
     }
 
     /// Moves the write-ahead log into the database and empties it, if it may hold something that was purged. Readers
@@ -338,6 +344,10 @@ impl Kept {
             found.sort_unstable();
             found.dedup();
             self.forget(connection, &found, Missing::Redacted)?;
+            // Lines that say what a change means quote the contents.
+            let meant = "UPDATE history SET meaning = '[]' WHERE meaning <> '[]' \
+                         AND (path = ?2 OR id IN (SELECT line FROM version WHERE artifact = ?1))";
+            connection.prepare_cached(meant)?.execute(params![id.0, path])?;
         }
         // Also when nothing was kept: a description that quotes the file was in the row before.
         self.purged.set(self.purged.get() || !secret.is_empty());

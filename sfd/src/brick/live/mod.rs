@@ -131,6 +131,15 @@ impl LiveBrick {
         self.catalog.drop_old_versions(now_ns)
     }
 
+    /// Goes on with the index of words, by at most `rows_max` artifacts. Returns whether there is more to do. What is not
+    /// indexed yet is found all the same, only slower.
+    ///
+    /// # Errors
+    /// The catalog cannot be written. The brick stays usable.
+    pub fn index_some(&mut self, rows_max: u32) -> Result<bool, BrickError> {
+        self.catalog.index_some(rows_max)
+    }
+
     /// Applies one batch as one crash-safe step. The cost is that of the Merkle leaves it touches and, per leaf, a
     /// path to the root; never that of the brick, unless the curve grows.
     ///
