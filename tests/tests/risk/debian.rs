@@ -141,7 +141,7 @@ const BAD: [Bad; 42] = [
     ("etc/sudoers.d/c", 0o440, Some("Defaults env_keep+=LD_PRELOAD\n"), 3, "LD_PRELOAD"),
     ("etc/sudoers.d/d", 0o440, Some("Defaults !authenticate\n"), 3, "asks nobody for a password"),
     ("etc/sudoers.d/e", 0o440, Some("www-data ALL=NOPASSWD:/usr/bin/find\n"), 3, "by find"),
-    ("etc/pam.d/bad-a", 0o644, Some("auth sufficient pam_permit.so\n"), 3, "without a password"),
+    ("etc/pam.d/bad-a", 0o644, Some("auth sufficient pam_permit.so\n"), 4, "without a password"),
     ("etc/pam.d/bad-b", 0o644, Some("auth optional pam_exec.so /tmp/x\n"), 4, "runs /tmp/x at logins"),
     ("etc/pam.d/bad-c", 0o644, Some("auth required /opt/evil.so\n"), 3, "unusual place"),
     ("srv/bad/etc/passwd", 0o644, Some("toor:x:0:0::/:/bin/sh\n"), 3, "toor is root under another name"),
