@@ -84,7 +84,9 @@ pub fn worth(kind: Kind) -> Option<u8> {
         Kind::Script | Kind::SystemdUnit | Kind::Cron | Kind::KernelModule => Some(3),
         Kind::ElfExecutable => Some(2),
         // Known as a whole by rules.
-        Kind::Accounts | Kind::Groups | Kind::Hosts | Kind::Resolver | Kind::Nsswitch | Kind::Fstab => Some(0),
+        Kind::Accounts | Kind::Groups | Kind::Hosts | Kind::Resolver | Kind::Nsswitch | Kind::Fstab => {
+            Some(0)
+        }
         _ if kind.is_configuration() => Some(2),
         Kind::Text | Kind::SharedLibrary | Kind::Certificate => Some(1),
         _ => Some(0),

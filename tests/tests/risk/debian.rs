@@ -1,5 +1,6 @@
 //! A freshly installed Debian, looked at from inside: a chroot with the program in it.
 
+use std::fmt::Write as _;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -97,7 +98,7 @@ fn nothing_on_a_fresh_debian_is_above_low() {
         packaged += usize::from(reasons.contains("(set-user-ID), of a package"));
         unread += usize::from(artifact["unverified"] == true);
         if level > 1 {
-            table += &format!("{level} {} {reasons}\n", artifact["path"].as_str().unwrap());
+            writeln!(table, "{level} {} {reasons}", artifact["path"].as_str().unwrap()).unwrap();
         }
     }
     assert_eq!(unread, 0, "what could not be read was not judged");
@@ -215,7 +216,7 @@ fn what_is_bad_is_said_with_its_reason() {
         let found = all.iter().find(|artifact| artifact["path"].as_str() == Some(&format!("/{path}")));
         let (have, reasons) = found.map(risk).unwrap_or_default();
         if have != level || !reasons.contains(reason) {
-            wrong += &format!("/{path}: {have} {reasons:?}, not {level} {reason:?}\n");
+            writeln!(wrong, "/{path}: {have} {reasons:?}, not {level} {reason:?}").unwrap();
         }
     }
     assert!(wrong.is_empty(), "{wrong}");

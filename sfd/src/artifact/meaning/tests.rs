@@ -160,7 +160,7 @@ fn edits_of_an_administrator() {
 
 #[test]
 fn many_changes_are_counted() {
-    let text = |value: u32| (0..50).map(|n| format!("key{n} = {value}\n")).collect::<String>();
+    let text = |value: u32| (0..50).map(|n| format!("key{n} = {value}\n")).collect::<Vec<_>>().concat();
     let lines = of(Kind::Config, Path::new("/etc/x.conf"), text(1).as_bytes(), text(2).as_bytes());
     assert_eq!(lines.len(), LINES_MAX);
     assert_eq!((lines[0].as_str(), lines[7].as_str()), ("key0: 1 -> 2", "and 43 more"));
@@ -186,7 +186,7 @@ fn hostile_texts_take_linear_time() {
     let deep_json = format!("{}{}", "{\"a\":".repeat(120), "1".to_owned() + &"}".repeat(120));
     let wide_json = format!("{{\"{}\":[{}{{}}]}}", "k".repeat(30_000), "{\"a\":1},".repeat(4000));
     let dashes = "- ".repeat(32_000);
-    let deep_yaml: String = (0..350).map(|n| format!("{}a:\n", " ".repeat(n))).collect();
+    let deep_yaml = (0..350).map(|n| format!("{}a:\n", " ".repeat(n))).collect::<Vec<_>>().concat();
     let same = "x = 1\n".repeat(10_000);
     let words = format!("AllowUsers {}", "u ".repeat(32_000));
     let commas = format!("/dev/x /y ext4 {} 0 0", "a,".repeat(32_000));

@@ -135,7 +135,11 @@ fn permits(auth: &[&Line], found: &mut Findings) {
         if required {
             continue;
         }
-        let what = if asks.is_empty() { "anyone is let in without a password" } else { "a wrong password is let in" };
+        let what = if asks.is_empty() {
+            "anyone is let in without a password"
+        } else {
+            "a wrong password is let in"
+        };
         // What ends the stack decides for everything that follows it, and what follows a question for its answer.
         let level = if ends || !asks.is_empty() { CRITICAL } else { HIGH };
         found.add(level, format!("{what} (auth {} pam_permit.so)", clean(&line.control, 40)));
