@@ -23,6 +23,7 @@ mod run;
 mod search;
 mod snapshot;
 mod status;
+mod tasks;
 mod verify;
 mod who;
 
@@ -118,6 +119,8 @@ enum Command {
     Explain(explain::ExplainArgs),
     /// Find artifacts by words, kind, risk, tag or place
     Search(search::SearchArgs),
+    /// Run the tasks of a repository's openspec directory
+    Tasks(tasks::TasksArgs),
     /// Show the raw event stream of the daemon, for debugging
     Events(events::EventsArgs),
     /// Check what works here, what is lost where it does not, and how to mend it
@@ -154,6 +157,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Log(args) => log::run(&args, out),
         Command::Explain(args) => explain::run(&args, out),
         Command::Search(args) => search::run(&args, out),
+        Command::Tasks(args) => tasks::run(&args, out),
         Command::Events(args) => events::run(&args, out),
         Command::Doctor(args) => doctor::run(&args, out),
     };
