@@ -180,7 +180,7 @@ impl Dir {
     pub(super) fn write_aside(&self, name: &str, bytes: &[u8], readable: Readable) -> Result<String, TaskError> {
         let mode = if readable == Readable::ByOwner { PRIVATE } else { SHARED };
         // One writer has the tasks of a repository at a time, so the name is free, or left by one that was killed.
-        let temporary = format!(".{name}.sfd-tmp");
+        let temporary = temporary(name);
         let shown = self.at(&temporary);
         let failed = |error: io::Error| TaskError::of(&shown, error);
         self.remove(&temporary)?;
@@ -260,6 +260,11 @@ impl Dir {
     pub(super) fn sync(&self) -> Result<(), TaskError> {
         rustix::fs::fsync(&self.fd).map_err(|errno| TaskError::io(&self.path, errno))
     }
+}
+
+/// What a file is called while it is written.
+pub(super) fn temporary(name: &str) -> String {
+    format!(".{name}.sfd-tmp")
 }
 
 fn stamp(stat: &rustix::fs::Stat) -> Stamp {

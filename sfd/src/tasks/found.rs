@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
-use super::dir::{Dir, Stamp};
+use super::dir::{Dir, Stamp, temporary};
 use super::foundry::parse_yaml;
 use super::job::{Job, TASK_BYTES_MAX, TaskType, parse_json};
 use super::outcome::{Book, TaskResult};
@@ -14,6 +14,8 @@ pub(super) const TASK_DIR: &str = "tasks/system_foundry";
 /// Where changes are; the archive in it is not looked at.
 const CHANGES: &str = "changes";
 const ARCHIVE: &str = "archive";
+/// The list of a change.
+pub(super) const LIST: &str = "tasks.md";
 /// End of the name of a FoundryTask file.
 const TASK_SUFFIX: &str = ".task.json";
 /// End of the names of those that are done, as written now and as written by earlier programs.
@@ -153,6 +155,18 @@ impl OpenSpec {
         Ok(tasks)
     }
 
+    /// The changes beside whose lists a killed run has left something.
+    pub(super) fn leftovers(&self) -> Result<Vec<Dir>, TaskError> {
+        let mut found = Vec::new();
+        if let Some(dir) = there(self.openspec.sub(Path::new(CHANGES)))? {
+            for name in dir.names()? {
+                let change = name.to_str().ok().and_then(|name| dir.sub(Path::new(name)).ok());
+                found.extend(change.filter(|change| change.has(&temporary(LIST))));
+            }
+        }
+        Ok(found)
+    }
+
     /// The directories that done tasks have asked to watch.
     pub fn watched(&self) -> Result<Vec<PathBuf>, TaskError> {
         let mut found = HashSet::new();
@@ -280,7 +294,7 @@ fn jobs(dir: &Dir, change: &str, tasks: &mut Vec<Task>) {
             return tasks.push(whole(error, hash, state));
         }
     };
-    let list = tick::read(dir, "tasks.md");
+    let list = tick::read(dir, LIST);
     for each in jobs {
         let number = each.number;
         let asked = match &each.job {

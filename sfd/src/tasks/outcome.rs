@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::dir::{Dir, Readable};
-use super::found::Door;
+use super::dir::{Dir, Readable, temporary};
+use super::found::{Door, LIST};
 use super::job::TaskType;
 use super::tick::tick_file;
 use super::{OpenSpec, Task, TaskError, hex};
@@ -89,8 +89,6 @@ pub struct TaskResult {
     pub task_hash: String,
     /// Which file asked for it, where it is one.
     pub submission: String,
-    /// Whether it was marked as done.
-    pub booked: bool,
 }
 
 impl TaskResult {
@@ -115,7 +113,6 @@ impl TaskResult {
             seconds: 0.0,
             task_hash: task.hash.clone(),
             submission: task.submission.clone(),
-            booked: false,
         }
     }
 
@@ -126,10 +123,10 @@ impl TaskResult {
         Ok(serde_json::from_slice(&bytes).ok())
     }
 
-    /// Whether all it has written is there, as it was written, and the bricks are whole.
+    /// Whether all it has written is there, as it was written, and the bricks are whole: then the task is done, whatever
+    /// its mark says. An editor that saves an old tasks.md takes a tick away, and that must not do the work again.
     pub(super) fn proves(&self, openspec: &OpenSpec, task: &Task) -> bool {
         self.state == "done"
-            && !self.booked
             && self.task_hash == task.hash
             && self.submission == task.submission
             && self.outputs.iter().all(|output| output.is_there(openspec))
@@ -200,13 +197,15 @@ impl Book {
     /// Writes the result, and then marks the task as done: the mark is the last thing.
     pub(super) fn done(&self, task: &Task, result: &TaskResult) -> Result<(), TaskError> {
         self.write(result)?;
-        self.mark(task, result)
+        self.mark(task)
     }
 
     /// Marks a task as done whose result is written.
-    pub(super) fn mark(&self, task: &Task, result: &TaskResult) -> Result<(), TaskError> {
+    pub(super) fn mark(&self, task: &Task) -> Result<(), TaskError> {
         for end in ["failed", "error.txt"] {
             self.dir.remove(&format!("{}.{end}", self.prefix))?;
+            // Of a run that was killed while it wrote down a failure.
+            self.dir.remove(&temporary(&format!("{}.{end}", self.prefix)))?;
         }
         match (&task.door, &self.change) {
             (Door::File { file }, _) => {
@@ -219,8 +218,7 @@ impl Book {
                 self.dir.sync()
             }
             (Door::Change { number: Some(number), .. }, Some(change)) => {
-                tick_file(change, "tasks.md", number)?;
-                self.write(&TaskResult { booked: true, ..result.clone() })
+                tick_file(change, LIST, number)
             }
             _ => Ok(()),
         }

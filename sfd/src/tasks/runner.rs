@@ -12,7 +12,9 @@ use rustix::fs::FlockOperation;
 use rustix::io::Errno;
 use serde::Serialize;
 
+use super::found::LIST;
 use super::outcome::TaskResult;
+use super::tick::remove_leftover;
 use super::work::Workshop;
 use super::{OpenSpec, State, Task, TaskError, TaskType};
 use crate::agent::SealProgress;
@@ -107,10 +109,19 @@ impl Runner<'_> {
                 return Ok(summary);
             }
             // Whether there is anything to do is seen without the lock.
-            if self.pending(seen)?.is_empty() {
+            let pending = self.pending(seen)?;
+            if pending.is_empty() && self.openspec.leftovers()?.is_empty() {
                 return Ok(summary);
             }
             let Some(_lock) = self.lock(tell)? else { continue };
+            for change in self.openspec.leftovers()? {
+                if let Err(error) = remove_leftover(&change, LIST) {
+                    tracing::warn!("{error}");
+                }
+            }
+            if pending.is_empty() {
+                return Ok(summary);
+            }
             // Another one may have done them meanwhile.
             let pending = self.pending(seen)?;
             seen.extend(pending.iter().map(identity));
@@ -230,7 +241,7 @@ impl Runner<'_> {
         if let Some(before) = book.result()?
             && before.proves(self.openspec, task)
         {
-            book.mark(task, &before)?;
+            book.mark(task)?;
             return Ok(Ended::Marked(Box::new(before)));
         }
         if job.task_type == TaskType::WatchPath {
