@@ -10,6 +10,7 @@
 //! fold/      Artifact   -> FoldPlan   layout and the affected Hilbert intervals; pure
 //! brick/     FoldPlan   -> bytes      V2BR file, catalog, crash safety
 //! agent      wires them together
+//! tasks/     OpenSpec   -> jobs       a second way in, to the same stages
 //! cli/       the commands
 //! ```
 
@@ -21,3 +22,4 @@ pub mod cli;
 pub mod collect;
 pub mod enrich;
 pub mod fold;
+pub mod tasks;

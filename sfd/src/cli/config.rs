@@ -60,6 +60,7 @@ pub const KEYS: &[(&str, &str, &str)] = &[
     ("llm_timeout_s", "120", "longest time for one answer"),
     ("llm_tokens_per_hour", "200000", "most tokens asked for and answered in an hour; 0: any number"),
     ("llm_tokens_per_day", "2000000", "the same for a day"),
+    ("openspec", "\"\"", "repository whose OpenSpec tasks are run as they appear; empty: none"),
 ];
 
 /// The effective configuration.
@@ -116,6 +117,8 @@ pub struct Config {
     pub llm_tokens_per_hour: u64,
     /// Most tokens in a day; 0: any number.
     pub llm_tokens_per_day: u64,
+    /// Repository whose tasks are run; empty means none.
+    pub openspec: PathBuf,
 }
 
 /// Values by key, each with where it came from.
