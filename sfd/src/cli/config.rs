@@ -37,6 +37,7 @@ pub const KEYS: &[(&str, &str, &str)] = &[
         "\"127.0.0.1:7317\"",
         "address of the map, or off; when the port is taken, the next free one of ten",
     ),
+    ("infinite_map", "false", "make pictures of the bricks for the public Infinite Map too"),
     ("exclude", "[]", "globs of absolute paths to leave out"),
     ("redact", "true", "keep secrets out of bricks"),
     ("redact_also", "[]", "more globs of paths whose contents are secret"),
@@ -86,6 +87,8 @@ pub struct Config {
     pub name_hooks: NameSource,
     /// Address of the map, or `off`.
     pub listen: String,
+    /// Whether pictures for the public Infinite Map are made.
+    pub infinite_map: bool,
     /// Globs to leave out.
     pub exclude: Vec<String>,
     /// Whether secrets are redacted.
@@ -305,7 +308,7 @@ impl Config {
                 TOKEN.get_or_init(|| new).clone()
             }
         };
-        Ok(Some(MapConfig { listen, token }))
+        Ok(Some(MapConfig { listen, token, infinite_map: self.infinite_map }))
     }
 
     /// The state directory, made if needed.

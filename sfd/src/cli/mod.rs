@@ -16,6 +16,7 @@ mod inspect;
 mod live;
 mod llm;
 mod log;
+mod map;
 mod out;
 mod patch;
 mod pictures;
@@ -118,6 +119,8 @@ enum Command {
     Explain(explain::ExplainArgs),
     /// Find artifacts by words, kind, risk, tag or place
     Search(search::SearchArgs),
+    /// Print the address of the map, and open it in a browser
+    Map(map::MapArgs),
     /// Show the raw event stream of the daemon, for debugging
     Events(events::EventsArgs),
     /// Check what works here, what is lost where it does not, and how to mend it
@@ -154,6 +157,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Log(args) => log::run(&args, out),
         Command::Explain(args) => explain::run(&args, out),
         Command::Search(args) => search::run(&args, out),
+        Command::Map(args) => map::run(&args, out),
         Command::Events(args) => events::run(&args, out),
         Command::Doctor(args) => doctor::run(&args, out),
     };

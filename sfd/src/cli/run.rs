@@ -44,6 +44,9 @@ pub(super) struct RunArgs {
     /// Address of the map, or off [default: 127.0.0.1:7317]
     #[arg(long, value_name = "ADDR|off")]
     listen: Option<String>,
+    /// Also make pictures of the bricks for the public Infinite Map, in STATE/infinite-map
+    #[arg(long)]
+    infinite_map: bool,
     /// Leave out what matches this glob of absolute paths; may be repeated
     #[arg(long, value_name = "GLOB")]
     exclude: Vec<String>,
@@ -175,6 +178,9 @@ fn layers(args: &RunArgs) -> Result<Layers, CliError> {
     }
     if let Some(listen) = &args.listen {
         layers.set("listen", Value::String(listen.clone()), "--listen".into());
+    }
+    if args.infinite_map {
+        layers.set("infinite_map", Value::Boolean(true), "--infinite-map".into());
     }
     if !args.exclude.is_empty() {
         layers.set("exclude", Value::from(args.exclude.clone()), "--exclude".into());

@@ -205,7 +205,7 @@ pub(super) async fn serve(
                         }
                         Event::Burst { brick, count, rects, tree } => {
                             held.entry(*brick).or_default().add(*count, rects, tree);
-                            // The first one at once; what follows within a moment is told together.
+                            // Told with the next tick, together with what else comes until then.
                             true
                         }
                         Event::State { json } => send(&app, &to, SseEvent::default().event("state").data(json)),

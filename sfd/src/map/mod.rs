@@ -7,7 +7,8 @@
 //! api       the requests                        tiles    which tile, from the cache or made now
 //! events    what changes, to each client        paint    from pixels to colours, pure
 //! pool      threads that read                   palette  which colour what has
-//! assets    the front end                       districts  where bricks are on the plane
+//! assets    the front end                 districts  where bricks are on the plane
+//! infinite  for the public Infinite Map   json     what is said of artifacts
 //! ```
 //!
 //! It only reads, on threads that yield to the worker, and nothing in it is ever waited for by the worker. It holds nothing
@@ -24,6 +25,7 @@ mod events;
 pub mod feed;
 mod geometry;
 mod index;
+mod infinite;
 mod json;
 mod labels;
 mod listen;
@@ -64,6 +66,8 @@ use tiles::Tiles;
 pub const LISTEN: &str = "127.0.0.1:7317";
 /// File in the state directory that holds the address with the token.
 pub const URL_FILE: &str = "map-url";
+/// File beside it that sends a browser there: an address among the arguments of a process could be read by everybody.
+pub const PAGE_FILE: &str = "map-open.html";
 /// How often it is looked whether a brick has grown, closed or become unverified.
 const STATE_EVERY: Duration = Duration::from_millis(500);
 /// How old the areas of directories may be while a brick changes all the time; making them costs some milliseconds.
@@ -76,6 +80,8 @@ pub struct MapConfig {
     pub listen: SocketAddr,
     /// What a client must know.
     pub token: Token,
+    /// Pictures for the public Infinite Map are made too.
+    pub infinite_map: bool,
 }
 
 /// What the map needs of the agent.
@@ -99,6 +105,9 @@ struct App {
     events: broadcast::Sender<Arc<Event>>,
     status: StatusSource,
     host: String,
+    /// Messages for the public Infinite Map, and where its files are if there are any.
+    public: broadcast::Sender<Arc<str>>,
+    public_dir: Option<PathBuf>,
 }
 
 impl App {
@@ -179,8 +188,7 @@ impl Bound {
     pub(crate) fn serve(self, status: StatusSource) -> io::Result<Running> {
         let Self { listener, served, counters, access } = self;
         let bricks = served.state.join("bricks");
-        let url_file = served.state.join(URL_FILE);
-        keep_url(&url_file, &access.url())?;
+        keep_url(&served.state, &access.url())?;
         let slots = served.roots.iter().map(|(name, root, kind)| Arc::new(Slot::new(&bricks, name, root, *kind)));
         let app = Arc::new(App {
             slots: slots.collect(),
@@ -193,12 +201,21 @@ impl Bound {
             events: broadcast::channel(events::EVENTS_MAX).0,
             status,
             host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+            public: broadcast::channel(infinite::MESSAGES_MAX).0,
+            public_dir: served.config.infinite_map.then(|| infinite::dir(&served.state)),
         });
         let notes = served.feed.listen();
         let listening = Arc::clone(&app);
         std::thread::Builder::new()
             .name("sfd-map-feed".into())
             .spawn(move || events::listen(&listening, notes))?;
+        let mut publisher = None;
+        if served.config.infinite_map {
+            let (stop, stopped) = std::sync::mpsc::channel();
+            let making = infinite::Publisher::new(Arc::clone(&app), &served.state)?;
+            std::thread::Builder::new().name("sfd-map-public".into()).spawn(move || making.run(&stopped))?;
+            publisher = Some(stop);
+        }
         // A runtime of its own: whatever clients do costs this thread, and not the agent's.
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let (stop, stopped) = oneshot::channel::<()>();
@@ -215,7 +232,7 @@ impl Bound {
             // Nothing that is still read is worth waiting for.
             runtime.shutdown_background();
         })?;
-        Ok(Running { stop: Some(stop), url_file })
+        Ok(Running { stop: Some(stop), _publisher: publisher, state: served.state })
     }
 }
 
@@ -261,12 +278,16 @@ async fn tell_state(app: Arc<App>) {
 /// Ends the map when dropped.
 pub(crate) struct Running {
     stop: Option<oneshot::Sender<()>>,
-    url_file: PathBuf,
+    /// Ends the making of pictures when dropped.
+    _publisher: Option<std::sync::mpsc::Sender<()>>,
+    state: PathBuf,
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.url_file);
+        for name in [URL_FILE, PAGE_FILE] {
+            let _ = std::fs::remove_file(self.state.join(name));
+        }
         if let Some(stop) = self.stop.take() {
             // Fails when it has ended by itself.
             let _ = stop.send(());
@@ -274,10 +295,13 @@ impl Drop for Running {
     }
 }
 
-/// Only the owner of the state directory may read it.
-fn keep_url(path: &Path, url: &str) -> io::Result<()> {
-    let file = NewFile::create(path).map_err(io::Error::other)?;
-    writeln!(file.file(), "{url}")?;
-    file.finish().map_err(io::Error::other)?;
+/// Writes the address where only the owner of the state directory may read it.
+fn keep_url(state: &Path, url: &str) -> io::Result<()> {
+    let page = format!("<!doctype html><meta http-equiv=\"refresh\" content=\"0; url={url}\"><a href=\"{url}\">SFD map</a>");
+    for (name, text) in [(URL_FILE, url), (PAGE_FILE, &page)] {
+        let file = NewFile::create(&state.join(name)).map_err(io::Error::other)?;
+        writeln!(file.file(), "{text}")?;
+        file.finish().map_err(io::Error::other)?;
+    }
     Ok(())
 }

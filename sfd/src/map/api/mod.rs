@@ -27,6 +27,7 @@ pub(super) use bricks::document as bricks_document;
 
 use super::App;
 use super::error::ApiError;
+use super::infinite;
 
 /// Labels in an answer, at most.
 pub(super) const LABELS_MAX: usize = 2000;
@@ -58,6 +59,10 @@ pub(super) fn router(app: Arc<App>) -> Router {
         .route("/api/search", get(artifacts::search))
         .route("/api/history", get(history::history))
         .route("/api/events", get(stream::events))
+        .route("/builder/map/manifest.json", get(infinite::file))
+        .route("/builder/queue/{name}", get(infinite::file))
+        .route("/builder/processed/{name}", get(infinite::file))
+        .route("/builder/ws", get(infinite::socket))
         .fallback(super::assets::serve)
         .method_not_allowed_fallback(wrong_method);
     router
