@@ -348,7 +348,7 @@ impl Agent {
                 None
             }
         };
-        let map = self.map.take().filter(|_| !once).and_then(|map| {
+        let map = self.map.take().and_then(|map| {
             let served = map.serve(self.status());
             served.inspect_err(|error| warn!(%error, "no map; `sfd map` will not work")).ok()
         });

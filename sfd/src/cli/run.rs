@@ -138,7 +138,10 @@ pub(super) fn run(args: &RunArgs, out: Out) -> Result<Exit, CliError> {
                     }
                 },
             };
-            match serve(config.agent()?, args.once, &mut signals, &mut accept, out).await? {
+            let mut agent = config.agent()?;
+            // What ends by itself is not to be looked at.
+            agent.map = agent.map.filter(|_| !args.once);
+            match serve(agent, args.once, &mut signals, &mut accept, out).await? {
                 // Also when the worker ended without an error and nobody asked for it: nothing is left to serve.
                 None | Some(Stop::Terminate) => return Ok(Exit::Done),
                 Some(Stop::Interrupt) => return Ok(Exit::Interrupted),
@@ -223,7 +226,7 @@ async fn serve(
         .map_err(|error| CliError::io("agent", &std::io::Error::other(error)))??;
     let status = agent.status();
     announce(&status(), out)?;
-    if let Some(url) = agent.map_url().filter(|_| !once) {
+    if let Some(url) = agent.map_url() {
         announce_map(&url, out)?;
     }
     let (tell, told) = oneshot::channel();

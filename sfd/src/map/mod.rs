@@ -43,6 +43,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use foldhash::fast::FixedState;
+use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
 use tokio::sync::{broadcast, oneshot};
 use tracing::{error, warn};
 
@@ -142,9 +144,22 @@ fn label_areas(app: &App, brick: &str, state: &State) -> Arc<HashMap<ArtifactId,
     areas
 }
 
+/// A runtime that may be dropped anywhere, in another runtime too. Nothing that still runs in it is worth waiting for.
+struct OwnRuntime(Option<Runtime>);
+
+impl Drop for OwnRuntime {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
 /// A map that is bound but not served yet.
 pub(crate) struct Bound {
-    listener: std::net::TcpListener,
+    /// Of its own: whatever clients do costs its thread, and not the agent's.
+    runtime: OwnRuntime,
+    listener: TcpListener,
     served: Served,
     counters: Arc<Counters>,
     access: Access,
@@ -154,14 +169,20 @@ impl Bound {
     /// Takes the address. `None`, with a warning, when it cannot be had: the daemon has more to do than to be looked at.
     pub(crate) fn new(served: Served) -> Option<Self> {
         let wanted = served.config.listen;
-        let bound = listen::bind(wanted).and_then(|listener| Ok((listener.local_addr()?, listener)));
+        let bound = tokio::runtime::Builder::new_current_thread().enable_all().build().and_then(|runtime| {
+            let listener = {
+                let _inside = runtime.enter();
+                listen::bind(wanted)?
+            };
+            Ok((listener.local_addr()?, listener, OwnRuntime(Some(runtime))))
+        });
         match bound {
-            Ok((address, listener)) => {
+            Ok((address, listener, runtime)) => {
                 if !address.ip().is_loopback() {
                     warn!(%address, "the map is not encrypted: whoever can listen on this network can read it and its token");
                 }
                 let access = Access::new(served.config.token.clone(), address);
-                Some(Self { listener, served, counters: Arc::default(), access })
+                Some(Self { runtime, listener, served, counters: Arc::default(), access })
             }
             Err(error) => {
                 warn!(address = %wanted, %error, "no map; name another address with --listen");
@@ -186,7 +207,7 @@ impl Bound {
     /// # Errors
     /// A thread or a file cannot be made.
     pub(crate) fn serve(self, status: StatusSource) -> io::Result<Running> {
-        let Self { listener, served, counters, access } = self;
+        let Self { runtime, listener, served, counters, access } = self;
         let bricks = served.state.join("bricks");
         keep_url(&served.state, &access.url())?;
         let slots = served.roots.iter().map(|(name, root, kind)| Arc::new(Slot::new(&bricks, name, root, *kind)));
@@ -216,12 +237,11 @@ impl Bound {
             std::thread::Builder::new().name("sfd-map-public".into()).spawn(move || making.run(&stopped))?;
             publisher = Some(stop);
         }
-        // A runtime of its own: whatever clients do costs this thread, and not the agent's.
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let (stop, stopped) = oneshot::channel::<()>();
         std::thread::Builder::new().name("sfd-map".into()).spawn(move || {
             pool::be_nice();
-            runtime.block_on(async move {
+            let Some(inside) = &runtime.0 else { return };
+            inside.block_on(async move {
                 tokio::select! {
                     result = run(app, listener) => if let Err(error) = result {
                         error!(%error, "the map has ended");
@@ -229,15 +249,12 @@ impl Bound {
                     _ = stopped => {}
                 }
             });
-            // Nothing that is still read is worth waiting for.
-            runtime.shutdown_background();
         })?;
         Ok(Running { stop: Some(stop), _publisher: publisher, state: served.state })
     }
 }
 
-async fn run(app: Arc<App>, listener: std::net::TcpListener) -> io::Result<()> {
-    let listener = tokio::net::TcpListener::from_std(listener)?;
+async fn run(app: Arc<App>, listener: TcpListener) -> io::Result<()> {
     let listener = listen::Bounded::new(listener, Arc::clone(&app.counters));
     tokio::spawn(tell_state(Arc::clone(&app)));
     axum::serve(listener, api::router(app)).await
