@@ -139,6 +139,12 @@ const SUITES: &[Suite] = &[
         args: &["-p", "sfd-tests", "--test", "live"],
         kernel: true,
     },
+    Suite {
+        name: "map",
+        shows: "the map's server: who is refused, tiles to the pixel, events, load, its description",
+        args: &["-p", "sfd-tests", "--test", "map"],
+        kernel: true,
+    },
 ];
 
 pub(crate) fn run(args: &TestArgs) -> Result<()> {

@@ -16,6 +16,7 @@ mod inspect;
 mod live;
 mod llm;
 mod log;
+mod map;
 mod next;
 mod out;
 mod patch;
@@ -125,6 +126,8 @@ enum Command {
     Tasks(tasks::TasksArgs),
     /// Say the one thing to do next, and why
     Next(next::NextArgs),
+    /// Print the address of the map, and open it in a browser
+    Map(map::MapArgs),
     /// Show the raw event stream of the daemon, for debugging
     Events(events::EventsArgs),
     /// Check what works here, what is lost where it does not, and how to mend it
@@ -166,6 +169,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Search(args) => search::run(&args, out),
         Command::Tasks(args) => tasks::run(&args, out),
         Command::Next(args) => next::run(&args, out),
+        Command::Map(args) => map::run(&args, out),
         Command::Events(args) => events::run(&args, out),
         Command::Doctor(args) => doctor::run(&args, out),
     };

@@ -43,6 +43,12 @@ pub(super) struct RunArgs {
     /// Who reports changes [default: auto]
     #[arg(long, value_enum)]
     source: Option<Source>,
+    /// Address of the map, or off [default: 127.0.0.1:7317]
+    #[arg(long, value_name = "ADDR|off")]
+    listen: Option<String>,
+    /// Also make pictures of the bricks for the public Infinite Map, in STATE/infinite-map
+    #[arg(long)]
+    infinite_map: bool,
     /// Leave out what matches this glob of absolute paths; may be repeated
     #[arg(long, value_name = "GLOB")]
     exclude: Vec<String>,
@@ -189,7 +195,10 @@ pub(super) fn run(args: &RunArgs, out: Out) -> Result<Exit, CliError> {
                     }
                 }
             } else {
-                serve(with.agent()?, args.once, &mut signals, &mut accept, out).await?
+                let mut agent = with.agent()?;
+                // What ends by itself is not to be looked at.
+                agent.map = agent.map.filter(|_| !args.once);
+                serve(agent, args.once, &mut signals, &mut accept, out).await?
             };
             match stop {
                 // Also when the worker ended without an error and nobody asked for it: nothing is left to serve.
@@ -219,7 +228,8 @@ fn new_roots(config: &Config, wanted: &Mutex<Vec<Wanted>>) -> Vec<PathBuf> {
     let mut added = Vec::new();
     let mut wanted = lock(wanted);
     wanted.retain(|wanted| {
-        let watched = |root: &PathBuf| std::fs::canonicalize(root).is_ok_and(|root| wanted.path.starts_with(root));
+        let watched =
+            |root: &PathBuf| std::fs::canonicalize(root).is_ok_and(|root| wanted.path.starts_with(root));
         if config.watch.iter().any(watched) {
             // Told as soon as the baseline is done, by whoever looks at that.
             return true;
@@ -283,6 +293,12 @@ fn layers(args: &RunArgs) -> Result<Layers, CliError> {
     if let Some(source) = args.source {
         layers.set("source", Value::String(source.name().to_owned()), "--source".into());
     }
+    if let Some(listen) = &args.listen {
+        layers.set("listen", Value::String(listen.clone()), "--listen".into());
+    }
+    if args.infinite_map {
+        layers.set("infinite_map", Value::Boolean(true), "--infinite-map".into());
+    }
     if !args.exclude.is_empty() {
         layers.set("exclude", Value::from(args.exclude.clone()), "--exclude".into());
     }
@@ -327,6 +343,9 @@ async fn serve(
         .map_err(|error| CliError::io("agent", &std::io::Error::other(error)))??;
     let status = agent.status();
     announce(&status(), out)?;
+    if let Some(url) = agent.map_url() {
+        announce_map(&url, out)?;
+    }
     let (tell, told) = oneshot::channel();
     let live = tokio::spawn(when_live(Arc::clone(&signals.wanted), Arc::clone(&status), state.clone()));
     let progress =
@@ -419,6 +438,14 @@ async fn when_live(wanted: Arc<Mutex<Vec<Wanted>>>, status: StatusSource, state:
     }
 }
 
+/// Where the map is. The address is a secret: whoever has it can read what is watched.
+fn announce_map(url: &str, out: Out) -> Result<(), CliError> {
+    if out.json {
+        return out.json_line(&json!({ "event": "map", "url": url }));
+    }
+    out.line(format!("map: {url}"))
+}
+
 /// Shows how the baseline goes, then says that the picture is live.
 async fn progress(shared: Arc<Shared>, status: StatusSource, out: Out, names: Vec<String>, state: PathBuf) {
     let started = std::time::Instant::now();
@@ -448,13 +475,7 @@ async fn progress(shared: Arc<Shared>, status: StatusSource, out: Out, names: Ve
     }
 }
 
-fn live(
-    status: &Status,
-    out: Out,
-    names: &[String],
-    state: &Path,
-    took: Duration,
-) -> Result<(), CliError> {
+fn live(status: &Status, out: Out, names: &[String], state: &Path, took: Duration) -> Result<(), CliError> {
     if out.json {
         return out
             .json_line(&json!({ "event": "live", "baseline_s": took.as_secs_f64(), "status": status }));

@@ -178,6 +178,9 @@ fn print(status: &Value, out: &mut dyn Write) -> std::io::Result<()> {
             )?;
         }
     }
+    if status["map"].is_object() {
+        map(&status["map"], out)?;
+    }
     let latency = &status["latency"];
     if latency["count"].as_u64().unwrap_or(0) > 0 {
         let ms = |key: &str| latency[key].as_f64().unwrap_or(0.0);
@@ -257,6 +260,37 @@ fn print_llm(llm: &Value, out: &mut dyn Write) -> std::io::Result<()> {
         if number(max) > 0 {
             let (spent, max) = (human_count(number(spent)), human_count(number(max)));
             writeln!(out, "  {spent} of {max} tokens spent {what}")?;
+        }
+    }
+    Ok(())
+}
+
+/// Where the map is and how much it is asked.
+fn map(map: &Value, out: &mut dyn Write) -> std::io::Result<()> {
+    let count = |value: &Value| human_count(value.as_u64().unwrap_or(0));
+    let sum =
+        |key: &str| map[key].as_object().into_iter().flatten().filter_map(|(_, n)| n.as_u64()).sum::<u64>();
+    let bytes = |key: &str| human_bytes(map[key].as_u64().unwrap_or(0));
+    writeln!(
+        out,
+        "map at {} (sfd map): {} requests, {} refused, {} connections, {} event streams, tiles in memory {}",
+        printable(map["address"].as_str().unwrap_or("-")),
+        count(&map["requests"]),
+        human_count(sum("refused")),
+        count(&map["connections"]),
+        count(&map["streams"]),
+        bytes("cache_bytes"),
+    )?;
+    for (key, what) in [
+        ("busy", "requests refused because too many waited"),
+        ("connections_waited", "times that a connection waited for another one to end"),
+        ("cut_off", "connections closed because nothing moved on them"),
+        ("streams_cut_off", "event streams ended because their client was too slow"),
+        ("notes_missed", "commits that the map was too slow for; it has read everything again"),
+        ("events_coalesced", "changes that clients were told of as a number only"),
+    ] {
+        if map[key].as_u64().unwrap_or(0) > 0 {
+            writeln!(out, "  {} {what}", count(&map[key]))?;
         }
     }
     Ok(())

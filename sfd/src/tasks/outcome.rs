@@ -137,7 +137,8 @@ impl Output {
     /// Describes a file in a directory that is called `shown` from the root.
     pub(super) fn of(dir: &Dir, name: &str, shown: &Path) -> Result<Self, TaskError> {
         let path = shown.join(name);
-        let gone = || TaskError::Failed { what: format!("{}: gone right after it was written", path.display()) };
+        let gone =
+            || TaskError::Failed { what: format!("{}: gone right after it was written", path.display()) };
         let (bytes, blake3) = digest(dir, Path::new(name))?.ok_or_else(gone)?;
         Ok(Self { path, bytes, blake3 })
     }
@@ -217,9 +218,7 @@ impl Book {
                 self.dir.rename(file, &format!("{file}.done"))?;
                 self.dir.sync()
             }
-            (Door::Change { number: Some(number), .. }, Some(change)) => {
-                tick_file(change, LIST, number)
-            }
+            (Door::Change { number: Some(number), .. }, Some(change)) => tick_file(change, LIST, number),
             _ => Ok(()),
         }
     }

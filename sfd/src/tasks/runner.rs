@@ -136,7 +136,8 @@ impl Runner<'_> {
     fn pending(&self, seen: &HashSet<(String, String, String)>) -> Result<Vec<Task>, TaskError> {
         let wanted = |task: &Task| {
             let id = task.job.as_ref().ok().and_then(Option::as_ref).map(|job| job.task_id.as_str());
-            self.only.is_empty() || self.only.iter().any(|name| *name == task.name || Some(name.as_str()) == id)
+            self.only.is_empty()
+                || self.only.iter().any(|name| *name == task.name || Some(name.as_str()) == id)
         };
         let now = |task: &Task| match &task.state {
             State::Pending => true,

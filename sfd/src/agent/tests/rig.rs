@@ -27,6 +27,7 @@ use crate::brick::{HistoryQuery, Row, Verb, VersionLimits};
 use crate::collect::{Base, Change, Event, InodeId, LossReason, Op};
 use crate::enrich::Enricher;
 use crate::fold::Block;
+use crate::map::feed::Feed;
 
 /// Name of the brick.
 pub(super) const NAME: &str = "tree";
@@ -143,6 +144,7 @@ impl Rig {
             own: self.own.clone(),
             versions: self.versions,
             enricher: self.enricher.clone(),
+            feed: Feed::default(),
         };
         self.root = Some(Root::open(opening, &mut self.kernel, &|_| ()).unwrap());
         self

@@ -22,6 +22,7 @@ use crate::artifact::view::DiskView;
 use crate::batch::Batcher;
 use crate::brick::Brick;
 use crate::collect::{Base, Change, Event, Op, Unwatched};
+use crate::map::feed::Feed;
 
 /// Longest wait of a test that is going to fail.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -66,6 +67,7 @@ impl Running {
                 own: Vec::new(),
                 versions: VersionConfig::default(),
                 enricher: None,
+                feed: Feed::default(),
             };
             Root::open(opening, watch, progress)
         });

@@ -61,9 +61,9 @@ mod unit;
 
 use facts::{Body, Facts};
 pub use facts::{FACTS_MAX, Fact};
-pub use text::clean;
 pub(crate) use kernel_module::{Module, by_name as is_module_name, examine as examine_module};
 pub(crate) use sockets::address as socket_address;
+pub use text::clean;
 pub(crate) use text::invisible;
 
 /// A summary has at most this many characters.
@@ -497,6 +497,13 @@ pub fn facts(input: &ArtifactInput<'_>) -> Vec<Fact> {
         return Vec::new();
     }
     (rule_of(input).facts)(&Body::of(input)).into_vec()
+}
+
+/// The facts of whole contents whose kind is known: of what is in a brick, without its file.
+pub fn facts_of(kind: Kind, contents: &[u8]) -> Vec<Fact> {
+    let body = Body { bytes: contents, whole: true, text: text::of(contents, true).unwrap_or_default() };
+    let rule = RULES.iter().find(|rule| rule.kind == kind);
+    rule.map(|rule| (rule.facts)(&body).into_vec()).unwrap_or_default()
 }
 
 /// Describes an artifact by rules alone.
