@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use super::Question;
 use crate::artifact::kinds::clean;
+use crate::artifact::redact::mask_text;
 
 /// Longest answer, in tokens. The strings of the schema have at most 700 characters; a token is at least one byte, so that
 /// even a model that fills them all with single bytes gets to the end of the JSON.
@@ -85,7 +86,7 @@ fn mark(data: &str) -> String {
 fn data(question: &Question, room: usize) -> String {
     let mut data = String::new();
     for fact in &question.facts {
-        let line = disarm(&format!("{}: {}\n", fact.name, clean(&fact.value, FACT_CHARS_MAX)));
+        let line = disarm(&format!("{}: {}\n", fact.name, clean(&mask_text(&fact.value), FACT_CHARS_MAX)));
         if data.len() + line.len() <= FACTS_BYTES_MAX.min(room) {
             data.push_str(&line);
         }

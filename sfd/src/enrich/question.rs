@@ -1,6 +1,7 @@
 //! What a model is asked about: never where an artifact is, so that equal contents are one question wherever they are.
 
 use crate::artifact::kinds::{Fact, Kind, invisible, is_text};
+use crate::artifact::redact::mask_text;
 
 /// Characters of the beginning that are shown. Most of what a file says about itself is in its first lines; with the
 /// other parts, the facts and the rules a prompt is about 1000 tokens, which two cores read in 6 s (0.5B) to 20 s (1.5B).
@@ -54,7 +55,7 @@ impl Excerpt {
         const ALL: usize = HEAD_CHARS_MAX + MIDDLE_CHARS_MAX + TAIL_CHARS_MAX;
         let whole = printable(text.chars(), ALL + 1);
         if whole.chars().count() <= ALL {
-            return Self { head: whole, ..Self::default() };
+            return Self { head: masked(&whole), ..Self::default() };
         }
         let head = printable(text.chars(), HEAD_CHARS_MAX);
         let tail: String = printable(text.chars().rev(), TAIL_CHARS_MAX).chars().rev().collect();
@@ -62,7 +63,10 @@ impl Excerpt {
         let from = text.len() / 2;
         let from = (from..text.len()).find(|at| text.is_char_boundary(*at)).unwrap_or(text.len());
         let middle = printable(text[from..].chars(), MIDDLE_CHARS_MAX);
-        Self { head, middle, tail }
+        // What is left of a cut line could be the value of a secret's name that is not there.
+        let whole_lines =
+            |part: &str| part.split_once('\n').map_or_else(|| masked(part), |(_, rest)| masked(rest));
+        Self { head: masked(&head), middle: whole_lines(&middle), tail: whole_lines(&tail) }
     }
 
     /// A quarter of each part, for a server whose context is smaller than thought.
@@ -76,6 +80,20 @@ impl Excerpt {
     pub fn is_empty(&self) -> bool {
         self.head.is_empty() && self.middle.is_empty() && self.tail.is_empty()
     }
+}
+
+/// The same lines, with what is a secret by its form or its name masked: contents that are secret as a whole are not asked
+/// about, but a script may hold one password.
+fn masked(text: &str) -> String {
+    let line = |line: &str| {
+        let indent = line.len() - line.trim_start().len();
+        format!("{}{}", &line[..indent], mask_text(line))
+    };
+    let mut out = text.lines().map(line).collect::<Vec<_>>().join("\n");
+    if text.ends_with('\n') {
+        out.push('\n');
+    }
+    out
 }
 
 /// At most `max` characters that can be shown: line ends and tabs stay, other control characters and the invisible ones
@@ -131,6 +149,18 @@ mod tests {
         assert_eq!(excerpt.head, "[Unit]\nDescription=x\n\tindented\n");
         assert!(excerpt.middle.is_empty() && excerpt.tail.is_empty());
         assert!(Excerpt::of(b"").is_empty());
+    }
+
+    #[test]
+    fn what_is_a_secret_within_a_text_is_masked() {
+        let excerpt = Excerpt::of(
+            b"#!/bin/sh\n  curl -u admin:hunter2 --token=hunter2 http://me:hunter2@x/\npassword = hunter2\n",
+        );
+        assert!(!excerpt.head.contains("hunter2"), "{}", excerpt.head);
+        assert!(excerpt.head.starts_with("#!/bin/sh\n  curl -u admin:***"), "{}", excerpt.head);
+        let cut = format!("{}\npassword = {}\n", "a line\n".repeat(1000), "hunter2".repeat(50));
+        let excerpt = Excerpt::of(cut.repeat(2).as_bytes());
+        assert!(!format!("{excerpt:?}").contains("hunter2"), "{excerpt:?}");
     }
 
     #[test]

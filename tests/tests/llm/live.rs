@@ -76,7 +76,8 @@ impl Host {
     fn files(&self, daemon: &Daemon) -> BTreeMap<String, Value> {
         let mut all = self.artifacts(daemon);
         all.retain(|_, artifact| {
-            artifact["type"] == "file" && artifact["redacted"] == false && artifact["len"] != 0
+            let is_asked_about = artifact["redacted"] == false && artifact["kind"] != "key";
+            artifact["type"] == "file" && is_asked_about && artifact["len"] != 0
         });
         all
     }
@@ -373,7 +374,14 @@ fn files_that_talk_to_the_model_get_silly_labels_and_nothing_more() {
         let kept = said["risk"]["reasons"].as_array().unwrap();
         assert!(kept.starts_with(rules["risk"]["reasons"].as_array().unwrap()), "{said}");
     }
-    // Whatever prints them.
+    // Whatever prints them. A change, so that there is something to log.
+    host.write("tags.conf", "note = one line more\n");
+    host.wait_described(&daemon);
+    wait_for("the change in the log", PATIENCE, || {
+        let output = sfd(&["log", "--state"]).arg(&host.state).output()?;
+        ensure!(!output.stdout.is_empty(), "nothing");
+        Ok(())
+    });
     let state = host.state.to_str().unwrap();
     let some = described.keys().next().unwrap();
     for args in [
@@ -389,4 +397,78 @@ fn files_that_talk_to_the_model_get_silly_labels_and_nothing_more() {
         let drives = |c: char| (c.is_control() && c != '\n') || ('\u{202a}'..='\u{202e}').contains(&c);
         assert!(!text.contains(drives), "{args:?}: {text:?}");
     }
+}
+
+/// `sfd explain --json` with its exit code.
+fn explain(host: &Host, args: &[&str]) -> (Value, Option<i32>) {
+    let mut command = sfd(&["explain", "--json", "--state"]);
+    let output = command.arg(&host.state).arg("--config").arg(&host.config).args(args).output().unwrap();
+    let value = serde_json::from_slice(&output.stdout)
+        .unwrap_or_else(|_| Value::String(String::from_utf8_lossy(&output.stderr).into_owned()));
+    (value, output.status.code())
+}
+
+#[test]
+fn explain_asks_once_keeps_the_answer_and_never_shows_a_secret_to_a_model() {
+    let double = Double::start(Wire::Ollama, None);
+    let (host, url) = (Host::new(20), double.url());
+    let script =
+        host.write("bin/tool.sh", "#!/bin/sh\n# Rotates the backups.\nfind /backup -mtime +30 -delete\n");
+    let script = script.to_str().unwrap();
+    fs::set_permissions(script, fs::Permissions::from_mode(0o4777)).unwrap();
+    let body = "MIIEvQIBADANBgkqhkiG9w0BAQEFAASCBKcwggSjAgEAAoIBAQC7VJTUt9Us8cKj";
+    let key = format!("-----BEGIN PRIVATE KEY-----\n{body}\n{SECRET}\n-----END PRIVATE KEY-----\n");
+    let key = host.write("key.pem", key);
+    // Nobody has to run a daemon to ask.
+    let (alone, code) = explain(&host, &["--llm", "off", script]);
+    assert_eq!((code, &alone["kind"], &alone["brick"]), (Some(0), &"script".into(), &Value::Null), "{alone}");
+    assert_eq!(alone["llm"], serde_json::json!({ "asked": "no", "why": "llm is off" }));
+    assert_eq!(alone["semantics"]["source"], "heuristic");
+    let (asked, _) = explain(&host, &["--llm", &url, script]);
+    assert_eq!(
+        (&asked["llm"]["asked"], &asked["semantics"]["title"]),
+        (&"now".into(), &"Canned".into()),
+        "{asked}"
+    );
+    let level = |explained: &Value| explained["semantics"]["risk"]["level"].as_u64().unwrap();
+    assert!(level(&asked) >= level(&alone) && level(&alone) >= 2, "{alone} {asked}");
+    assert_eq!(double.requests().len(), 1);
+    let (secret, code) = explain(&host, &["--llm", &url, key.to_str().unwrap()]);
+    assert_eq!(
+        (code, &secret["redacted"], &secret["llm"]["asked"]),
+        (Some(0), &true.into(), &"no".into()),
+        "{secret}"
+    );
+    assert!(!secret.to_string().contains(SECRET));
+    assert_eq!(double.requests().len(), 1, "secrets are no questions");
+    let (missing, code) = explain(&host, &["/no/such/file"]);
+    assert!(code == Some(4) && missing.as_str().is_some_and(|text| text.contains("/no/such")), "{missing}");
+    // No server is no failure: the rules have their say, and why nobody else has is told.
+    let (gone, code) =
+        explain(&host, &["--llm", &format!("http://127.0.0.1:{}", sfd_tests::llm::free_port()), script]);
+    assert_eq!((code, &gone["llm"]["asked"]), (Some(0), &"no".into()), "{gone}");
+    assert!(gone["llm"]["why"].as_str().unwrap().contains("no answer"), "{gone}");
+
+    // With a daemon the answer is the brick's, and asked for once.
+    let daemon = host.live(&url);
+    host.wait_described(&daemon);
+    let (known, _) = explain(&host, &["--llm", &url, script]);
+    assert_eq!((&known["llm"]["asked"], known["brick"].is_string()), (&"before".into(), true), "{known}");
+    assert_eq!(double.requests().len(), 2);
+    // While nobody answers, a person is told so and a new answer is there as soon as somebody does.
+    double.set_fault(Fault::Status(500));
+    host.write("bin/other.sh", "#!/bin/sh\necho other\n");
+    let other = host.root.join("bin/other.sh");
+    let other = other.to_str().unwrap();
+    wait_for("the new file in the brick", PATIENCE, || {
+        ensure!(host.files(&daemon).contains_key(other), "not yet");
+        Ok(())
+    });
+    let (failed, code) = explain(&host, &["--llm", &url, other]);
+    assert_eq!((code, &failed["llm"]["asked"]), (Some(0), &"no".into()), "{failed}");
+    assert!(failed["llm"]["why"].as_str().unwrap().contains("500"), "{failed}");
+    double.set_fault(None);
+    let (now, _) = explain(&host, &["--llm", &url, other]);
+    assert!(now["llm"]["asked"] != "no" && now["semantics"]["title"] == "Canned", "{now}");
+    assert!(is_by_a_model(&host.files(&daemon)[other]), "and it is kept");
 }
