@@ -100,7 +100,8 @@ impl Sealing {
             Ok((make_view()?, looker))
         })?;
         let layout = &survey.layout;
-        let writer = SealedWriter::create(output, layout.order(), layout.cap(), self.seal).map_err(AgentError::Brick)?;
+        let writer = SealedWriter::create(output, layout.order(), layout.cap(), self.seal)
+            .map_err(AgentError::Brick)?;
         let sealed = fill(survey, lanes, writer, describe, progress)?;
         Ok(Sealed { left_out, ..sealed })
     }

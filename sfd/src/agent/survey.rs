@@ -98,7 +98,8 @@ impl Walked {
     pub(super) fn place(self, cap_max: u8, exact: bool) -> Result<Survey, AgentError> {
         let Self { mut rows, unwatched, unlisted } = self;
         let items: Vec<FirstFoldItem<'_>> = rows.iter().map(Row::to_place).collect();
-        let fold = first_fold(&items, cap_max, exact).map_err(|error| AgentError::Layout(error.to_string()))?;
+        let fold =
+            first_fold(&items, cap_max, exact).map_err(|error| AgentError::Layout(error.to_string()))?;
         let blocks: HashMap<ArtifactId, Block> = fold.blocks.into_iter().collect();
         for row in &mut rows {
             row.block =

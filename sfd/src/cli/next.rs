@@ -106,7 +106,11 @@ pub(super) fn advise(facts: &Facts) -> Advice {
     let run = format!("{sudo}sfd run --watch {roots}{state}");
     let Some(daemon) = &facts.daemon else {
         if let (true, Some(why)) = (facts.root, &facts.bpf_refused) {
-            return advice("bpf_not_permitted", format!("sfd doctor{state}"), format!("eBPF cannot be used here: {why}"));
+            return advice(
+                "bpf_not_permitted",
+                format!("sfd doctor{state}"),
+                format!("eBPF cannot be used here: {why}"),
+            );
         }
         if !facts.bricks.is_empty() {
             return advice("not_running", run, "no daemon runs, so the bricks are as old as its end".into());
@@ -114,13 +118,18 @@ pub(super) fn advise(facts: &Facts) -> Advice {
         return if facts.root {
             advice("no_brick", run, "there is no brick yet".into())
         } else {
-            let why = "there is no brick yet, and only root may use eBPF, which sees every change and who made it";
+            let why =
+                "there is no brick yet, and only root may use eBPF, which sees every change and who made it";
             advice("not_root", run, why.into())
         };
     };
     if let Some(why) = &daemon.below_bpf {
         return if facts.root {
-            advice("bpf_not_permitted", format!("sfd doctor{state}"), format!("the daemon cannot use eBPF: {why}"))
+            advice(
+                "bpf_not_permitted",
+                format!("sfd doctor{state}"),
+                format!("the daemon cannot use eBPF: {why}"),
+            )
         } else {
             let why = "the daemon does not run as root, so it misses who made a change, and some changes until it compares";
             advice("not_root", run, why.into())
@@ -128,7 +137,11 @@ pub(super) fn advise(facts: &Facts) -> Advice {
     }
     match &daemon.model {
         Some(Trouble::Unreachable(why)) => {
-            return advice("llm_unreachable", format!("sfd doctor{state}"), format!("the language model cannot be reached: {why}"));
+            return advice(
+                "llm_unreachable",
+                format!("sfd doctor{state}"),
+                format!("the language model cannot be reached: {why}"),
+            );
         }
         Some(Trouble::Missing { why, command }) => {
             let command = command.clone().unwrap_or_else(|| format!("sfd doctor{state}"));
@@ -136,7 +149,8 @@ pub(super) fn advise(facts: &Facts) -> Advice {
         }
         None => {}
     }
-    let openspec = facts.tasks.named.as_ref().map(|dir| format!(" --openspec {}", quoted(dir))).unwrap_or_default();
+    let openspec =
+        facts.tasks.named.as_ref().map(|dir| format!(" --openspec {}", quoted(dir))).unwrap_or_default();
     if facts.tasks.pending > 0 {
         let why = format!("{} tasks are pending", human_count(facts.tasks.pending as u64));
         return advice("tasks_pending", format!("sfd tasks run{openspec}"), why);
@@ -149,10 +163,15 @@ pub(super) fn advise(facts: &Facts) -> Advice {
         return advice("map_not_open", format!("sfd map{state}"), format!("the map is served at {address}"));
     }
     if daemon.unverified > 0 {
-        let why = format!("{} artifacts are not verified; the status says where", human_count(daemon.unverified));
+        let why =
+            format!("{} artifacts are not verified; the status says where", human_count(daemon.unverified));
         return advice("unverified", format!("{sudo}sfd status{state}"), why);
     }
-    advice("live", format!("{sudo}sfd log -f{state}"), "all is live and verified; this shows what changes".into())
+    advice(
+        "live",
+        format!("{sudo}sfd log -f{state}"),
+        "all is live and verified; this shows what changes".into(),
+    )
 }
 
 /// As a shell takes it.
@@ -222,14 +241,14 @@ fn daemon(state: &Path) -> Option<Running> {
 fn running(status: &Value) -> Running {
     let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
     // Whoever asked for less does not want to be told.
-    let why: Vec<String> =
-        list(&status["why"]).iter().filter_map(Value::as_str).map(str::to_owned).collect();
+    let why: Vec<String> = list(&status["why"]).iter().filter_map(Value::as_str).map(str::to_owned).collect();
     let chosen = why.iter().any(|why| why.contains("not tried"));
     let below_bpf = (status["rung"] != "bpf" && !chosen)
         .then(|| why.first().cloned().unwrap_or_else(|| "the daemon does not say why".into()));
     // A scan that is going on verifies them.
     let resting = |root: &&Value| root["scanning"].is_null();
-    let unverified = list(&status["roots"]).iter().filter(resting).filter_map(|root| root["unverified"].as_u64()).sum();
+    let unverified =
+        list(&status["roots"]).iter().filter(resting).filter_map(|root| root["unverified"].as_u64()).sum();
     Running { below_bpf, unverified, model: trouble(&status["llm"]) }
 }
 
@@ -269,7 +288,11 @@ fn map(state: &Path) -> Option<String> {
         return None;
     }
     let mut text = String::new();
-    std::fs::File::open(state.join("map-url")).ok()?.take(ADDRESS_BYTES_MAX).read_to_string(&mut text).ok()?;
+    std::fs::File::open(state.join("map-url"))
+        .ok()?
+        .take(ADDRESS_BYTES_MAX)
+        .read_to_string(&mut text)
+        .ok()?;
     let address = text.lines().next()?.trim();
     (!address.is_empty()).then(|| address.to_owned())
 }
@@ -321,7 +344,11 @@ mod tests {
         assert_eq!(state(&facts), ("not_running", "sudo sfd run --watch /srv".into()));
         facts = Facts {
             root: true,
-            daemon: Some(Running { unverified: 3, model: Some(Trouble::Unreachable("x".into())), ..Running::default() }),
+            daemon: Some(Running {
+                unverified: 3,
+                model: Some(Trouble::Unreachable("x".into())),
+                ..Running::default()
+            }),
             tasks: Tasks { pending: 1, failed: 1, named: Some("/a b".into()) },
             map: Some("http://127.0.0.1:1/".into()),
             ..Facts::default()

@@ -219,7 +219,8 @@ fn new_roots(config: &Config, wanted: &Mutex<Vec<Wanted>>) -> Vec<PathBuf> {
     let mut added = Vec::new();
     let mut wanted = lock(wanted);
     wanted.retain(|wanted| {
-        let watched = |root: &PathBuf| std::fs::canonicalize(root).is_ok_and(|root| wanted.path.starts_with(root));
+        let watched =
+            |root: &PathBuf| std::fs::canonicalize(root).is_ok_and(|root| wanted.path.starts_with(root));
         if config.watch.iter().any(watched) {
             // Told as soon as the baseline is done, by whoever looks at that.
             return true;
@@ -448,13 +449,7 @@ async fn progress(shared: Arc<Shared>, status: StatusSource, out: Out, names: Ve
     }
 }
 
-fn live(
-    status: &Status,
-    out: Out,
-    names: &[String],
-    state: &Path,
-    took: Duration,
-) -> Result<(), CliError> {
+fn live(status: &Status, out: Out, names: &[String], state: &Path, took: Duration) -> Result<(), CliError> {
     if out.json {
         return out
             .json_line(&json!({ "event": "live", "baseline_s": took.as_secs_f64(), "status": status }));

@@ -86,7 +86,9 @@ impl From<TaskError> for CliError {
             TaskError::Io { path, kind, text } => {
                 Self::io(path.display(), &std::io::Error::new(*kind, text.clone()))
             }
-            TaskError::Malformed { .. } | TaskError::Missing { .. } | TaskError::Outside { .. } => Self::usage(error),
+            TaskError::Malformed { .. } | TaskError::Missing { .. } | TaskError::Outside { .. } => {
+                Self::usage(error)
+            }
             _ => Self::no(error),
         }
     }
@@ -189,12 +191,18 @@ impl Interrupt {
     fn listen() -> Result<Self, CliError> {
         use tokio::signal::unix::{SignalKind, signal};
         let failed = |error: std::io::Error| CliError::io("signals", &error);
-        let runtime =
-            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().map_err(failed)?;
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .map_err(failed)?;
         let (stop, terminated) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
         let (interrupt, terminate) = {
             let _inside = runtime.enter();
-            (signal(SignalKind::interrupt()).map_err(failed)?, signal(SignalKind::terminate()).map_err(failed)?)
+            (
+                signal(SignalKind::interrupt()).map_err(failed)?,
+                signal(SignalKind::terminate()).map_err(failed)?,
+            )
         };
         let (mut interrupt, mut terminate) = (interrupt, terminate);
         let (set, was) = (Arc::clone(&stop), Arc::clone(&terminated));
@@ -227,8 +235,7 @@ fn run_tasks(args: &RunTasks, forever: bool, out: Out) -> Result<Exit, CliError>
     }
     let teller = Teller::new(out, forever);
     let tell = |event: Event<'_>| teller.tell(&event);
-    let summary =
-        if forever { watch(&runner, &tell)? } else { runner.run(&mut HashSet::new(), &tell)? };
+    let summary = if forever { watch(&runner, &tell)? } else { runner.run(&mut HashSet::new(), &tell)? };
     if forever {
         // Ending is what was asked for.
         return Ok(if interrupt.terminated.load(Ordering::Relaxed) { Exit::Done } else { Exit::Interrupted });
@@ -245,9 +252,9 @@ fn run_tasks(args: &RunTasks, forever: bool, out: Out) -> Result<Exit, CliError>
 fn known(openspec: &OpenSpec, names: &[String]) -> Result<(), CliError> {
     let tasks = openspec.tasks()?;
     let has = |name: &String| {
-        tasks.iter().any(|task| {
-            task.name == *name || matches!(&task.job, Ok(Some(job)) if job.task_id == *name)
-        })
+        tasks
+            .iter()
+            .any(|task| task.name == *name || matches!(&task.job, Ok(Some(job)) if job.task_id == *name))
     };
     match names.iter().find(|name| !has(name)) {
         None => Ok(()),
@@ -342,7 +349,9 @@ impl Teller {
                 }
                 Ok(())
             }),
-            Ended::Marked(_) => self.out.line(format!("done     {} (its work was whole before)", printable(&place))),
+            Ended::Marked(_) => {
+                self.out.line(format!("done     {} (its work was whole before)", printable(&place)))
+            }
             Ended::Waiting(what) => {
                 self.out.line(format!("waiting  {}: {}", printable(&place), printable_line(what)))
             }
@@ -352,17 +361,26 @@ impl Teller {
     }
 
     fn sum(&self, summary: Summary, openspec: &OpenSpec) -> Result<(), CliError> {
-        let waiting: Vec<Task> =
-            openspec.tasks()?.into_iter().filter(|task| matches!(task.state, State::Waiting { .. })).collect();
+        let waiting: Vec<Task> = openspec
+            .tasks()?
+            .into_iter()
+            .filter(|task| matches!(task.state, State::Waiting { .. }))
+            .collect();
         if self.out.json {
-            return self.out.json_line(&json!({ "event": "summary", "summary": summary, "not_ready": waiting.len() }));
+            return self
+                .out
+                .json_line(&json!({ "event": "summary", "summary": summary, "not_ready": waiting.len() }));
         }
         if self.out.quiet {
             return Ok(());
         }
         for task in &waiting {
             let (_, why) = word(&task.state);
-            self.out.line(format!("waiting  {}: {}", printable(&task.place()), printable_line(why.unwrap_or_default())))?;
+            self.out.line(format!(
+                "waiting  {}: {}",
+                printable(&task.place()),
+                printable_line(why.unwrap_or_default())
+            ))?;
         }
         self.out.line(format!(
             "{} done, {} failed, {} waiting",

@@ -62,7 +62,8 @@ impl Dir {
     /// # Errors
     /// It is not there, is no directory, or may not be read.
     pub(super) fn open(path: &Path) -> Result<Self, TaskError> {
-        let fd = rustix::fs::open(path, DIRECTORY, Mode::empty()).map_err(|errno| TaskError::io(path, errno))?;
+        let fd =
+            rustix::fs::open(path, DIRECTORY, Mode::empty()).map_err(|errno| TaskError::io(path, errno))?;
         Ok(Self { fd, path: path.to_owned() })
     }
 
@@ -114,7 +115,9 @@ impl Dir {
     pub(super) fn make(&self, path: &Path) -> Result<Self, TaskError> {
         let mut dir = self.again()?;
         for part in path.components() {
-            let Component::Normal(name) = part else { return Err(TaskError::Outside { path: self.at(path) }) };
+            let Component::Normal(name) = part else {
+                return Err(TaskError::Outside { path: self.at(path) });
+            };
             match rustix::fs::mkdirat(&dir.fd, name, Mode::from_raw_mode(0o777)) {
                 Ok(()) | Err(Errno::EXIST) => {}
                 Err(errno) => return Err(TaskError::io(&dir.at(name), errno)),
@@ -125,7 +128,8 @@ impl Dir {
     }
 
     fn again(&self) -> Result<Self, TaskError> {
-        let fd = rustix::io::fcntl_dupfd_cloexec(&self.fd, 0).map_err(|errno| TaskError::io(&self.path, errno))?;
+        let fd =
+            rustix::io::fcntl_dupfd_cloexec(&self.fd, 0).map_err(|errno| TaskError::io(&self.path, errno))?;
         Ok(Self { fd, path: self.path.clone() })
     }
 
@@ -177,7 +181,12 @@ impl Dir {
     }
 
     /// Writes a file beside its name and returns what it is called there.
-    pub(super) fn write_aside(&self, name: &str, bytes: &[u8], readable: Readable) -> Result<String, TaskError> {
+    pub(super) fn write_aside(
+        &self,
+        name: &str,
+        bytes: &[u8],
+        readable: Readable,
+    ) -> Result<String, TaskError> {
         let mode = if readable == Readable::ByOwner { PRIVATE } else { SHARED };
         // One writer has the tasks of a repository at a time, so the name is free, or left by one that was killed.
         let temporary = temporary(name);
@@ -208,6 +217,14 @@ impl Dir {
         // Not root: the new one belongs to whoever runs this, as with most editors.
         let _ = rustix::fs::fchown(&file, Some(uid), Some(gid));
         let _ = rustix::fs::fchmod(&file, Mode::from_raw_mode(stat.st_mode & 0o777));
+    }
+
+    /// Renames unless the new name is taken; then the file stays where it is.
+    pub(super) fn rename_to_free(&self, from: &str, to: &str) -> Result<(), TaskError> {
+        match rustix::fs::renameat_with(&self.fd, from, &self.fd, to, RenameFlags::NOREPLACE) {
+            Ok(()) | Err(Errno::EXIST) => Ok(()),
+            Err(errno) => Err(TaskError::io(&self.at(to), errno)),
+        }
     }
 
     /// Swaps two names in one step.
@@ -249,7 +266,10 @@ impl Dir {
                 continue;
             }
             if names.len() == NAMES_MAX {
-                return Err(TaskError::malformed(format!("{}: more than {NAMES_MAX} names", self.path.display())));
+                return Err(TaskError::malformed(format!(
+                    "{}: more than {NAMES_MAX} names",
+                    self.path.display()
+                )));
             }
             names.push(entry.file_name().to_owned());
         }

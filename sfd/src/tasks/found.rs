@@ -104,7 +104,8 @@ impl OpenSpec {
     /// There is no `openspec/` directory.
     pub fn open(dir: &Path) -> Result<Self, TaskError> {
         let real = std::fs::canonicalize(dir).map_err(|error| TaskError::of(dir, error))?;
-        let is_openspec = real.file_name().is_some_and(|name| name == "openspec") && !real.join("openspec").is_dir();
+        let is_openspec =
+            real.file_name().is_some_and(|name| name == "openspec") && !real.join("openspec").is_dir();
         let path = match real.parent() {
             Some(parent) if is_openspec => parent.to_path_buf(),
             _ => real,
@@ -112,7 +113,10 @@ impl OpenSpec {
         let root = Dir::open(&path)?;
         let openspec = root.sub(Path::new("openspec")).map_err(|error| match error {
             TaskError::Io { kind: std::io::ErrorKind::NotFound, .. } => TaskError::Missing {
-                what: format!("{}: there is no openspec directory; `sfd tasks init` makes one", path.display()),
+                what: format!(
+                    "{}: there is no openspec directory; `sfd tasks init` makes one",
+                    path.display()
+                ),
             },
             other => other,
         })?;
@@ -123,7 +127,8 @@ impl OpenSpec {
     pub fn search(dir: &Path) -> Result<Self, TaskError> {
         let real = std::fs::canonicalize(dir).map_err(|error| TaskError::of(dir, error))?;
         let found = real.ancestors().find(|dir| dir.join("openspec").is_dir());
-        let what = "no openspec directory here or above; `sfd tasks init` makes one, --openspec DIR names one";
+        let what =
+            "no openspec directory here or above; `sfd tasks init` makes one, --openspec DIR names one";
         Self::open(found.ok_or_else(|| TaskError::Missing { what: what.into() })?)
     }
 
@@ -226,7 +231,8 @@ fn files(dir: &Dir, tasks: &mut Vec<Task>) -> Result<(), TaskError> {
             let why = TaskError::malformed("the name of the file is not UTF-8; give it another");
             (Err(why), String::new(), String::new())
         } else if name.len() > NAME_BYTES_MAX {
-            let why = format!("the name of the file has more than {NAME_BYTES_MAX} bytes; give it a shorter one");
+            let why =
+                format!("the name of the file has more than {NAME_BYTES_MAX} bytes; give it a shorter one");
             (Err(TaskError::malformed(why)), String::new(), String::new())
         } else {
             match dir.read(Path::new(&file), TASK_BYTES_MAX) {
@@ -274,7 +280,8 @@ fn jobs(dir: &Dir, change: &str, tasks: &mut Vec<Task>) {
         submission: String::new(),
     };
     let written = dir.sub(Path::new("foundry")).ok();
-    let before = |prefix: &str, hash: &str| match written.as_ref().and_then(|dir| failure(dir, prefix, hash)) {
+    let before = |prefix: &str, hash: &str| match written.as_ref().and_then(|dir| failure(dir, prefix, hash))
+    {
         Some(why) => State::Failed { why },
         None => State::Pending,
     };
@@ -307,7 +314,9 @@ fn jobs(dir: &Dir, change: &str, tasks: &mut Vec<Task>) {
                 let lines = tick::lines(list);
                 let mut mine = lines.iter().filter(|line| line.number == number);
                 match (mine.next(), mine.next()) {
-                    (None, _) => State::Waiting { what: format!("tasks.md has no task with the number {number} yet") },
+                    (None, _) => {
+                        State::Waiting { what: format!("tasks.md has no task with the number {number} yet") }
+                    }
                     (Some(one), Some(two)) => State::Waiting {
                         what: format!(
                             "lines {} and {} of tasks.md both have the number {number}; give each its own",

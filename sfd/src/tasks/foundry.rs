@@ -59,17 +59,23 @@ pub fn parse_yaml(text: &[u8], change: &str) -> Result<Vec<Numbered>, TaskError>
         .map_err(|error| malformed(format!("foundry.yaml: byte {} is not UTF-8", error.valid_up_to())))?;
     let file: File = serde_saphyr::from_str(text).map_err(|error| malformed(explain(&error)))?;
     if file.jobs.len() > JOBS_MAX {
-        return Err(malformed(format!("foundry.yaml: {} jobs; at most {JOBS_MAX} are taken", file.jobs.len())));
+        return Err(malformed(format!(
+            "foundry.yaml: {} jobs; at most {JOBS_MAX} are taken",
+            file.jobs.len()
+        )));
     }
     let mut jobs = Vec::new();
     for (number, entry) in file.jobs {
         let line = entry.referenced.line();
         if !is_number(&number) {
-            let what = format!("foundry.yaml:{line}: job {number:?} is not named by a number of tasks.md such as \"1.1\"");
+            let what = format!(
+                "foundry.yaml:{line}: job {number:?} is not named by a number of tasks.md such as \"1.1\""
+            );
             return Err(malformed(what));
         }
         let job = entry.value.into_task(change, &number);
-        let job = Job::try_from(job).map_err(|what| malformed(format!("foundry.yaml:{line}: job {number}: {what}")));
+        let job = Job::try_from(job)
+            .map_err(|what| malformed(format!("foundry.yaml:{line}: job {number}: {what}")));
         jobs.push(Numbered { number, job });
     }
     jobs.sort_by_key(|job| order(&job.number));
@@ -152,7 +158,10 @@ mod tests {
         let said = error("jobs:\n  \"1.1\":\n    source: a\n    destnation: b\n");
         assert!(said.contains("foundry.yaml:4:") && said.contains("did you mean `destination`?"), "{said}");
         let said = error("jobs:\n  \"1.1\":\n    source: a\n    type: convert_binry\n");
-        assert!(said.contains("foundry.yaml:4:") && said.contains("did you mean `convert_binary`?"), "{said}");
+        assert!(
+            said.contains("foundry.yaml:4:") && said.contains("did you mean `convert_binary`?"),
+            "{said}"
+        );
         let said = error("job:\n  \"1.1\":\n    source: a\n");
         assert!(said.contains("foundry.yaml:1:") && said.contains("did you mean `jobs`?"), "{said}");
         let said = error("jobs:\n  \"1.1\":\n    intent: a\n");

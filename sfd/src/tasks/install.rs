@@ -31,7 +31,11 @@ pub fn install(dir: &Path) -> Result<Vec<Installed>, TaskError> {
     let schema = format!("{:#}\n", json_schema());
     let files: [(&str, &str, &str); 4] = [
         ("openspec/schemas/foundry-v2", "schema.yaml", include_str!("schema/schema.yaml")),
-        ("openspec/schemas/foundry-v2/templates", "foundry.yaml", include_str!("schema/templates/foundry.yaml")),
+        (
+            "openspec/schemas/foundry-v2/templates",
+            "foundry.yaml",
+            include_str!("schema/templates/foundry.yaml"),
+        ),
         ("openspec/schemas/foundry-v2/templates", "tasks.md", include_str!("schema/templates/tasks.md")),
         ("openspec/schemas/foundry-v2", "foundry-task.schema.json", &schema),
     ];

@@ -174,8 +174,9 @@ impl Job {
         let side = self.texture_size.clamp(TEXTURE_SIZE_MIN, TEXTURE_SIZE);
         let power = side.ilog2();
         let used = 1_u32 << power;
-        let note = (used != self.texture_size)
-            .then(|| format!("texture_size {} is not a side that blocks have; {used} was used", self.texture_size));
+        let note = (used != self.texture_size).then(|| {
+            format!("texture_size {} is not a side that blocks have; {used} was used", self.texture_size)
+        });
         // At most 2 * log2(256) = 16.
         (u8::try_from(2 * power).unwrap_or(crate::fold::K_CAP), note)
     }
@@ -238,7 +239,9 @@ fn destination(text: &str) -> Result<PathBuf, String> {
             }
             Component::Normal(name) => path.push(name),
             Component::CurDir => {}
-            Component::ParentDir => return refused("has `..` in it; it must stay below the root of the repository"),
+            Component::ParentDir => {
+                return refused("has `..` in it; it must stay below the root of the repository");
+            }
             Component::RootDir | Component::Prefix(_) => {
                 return refused("is absolute; it must be relative to the root of the repository");
             }
@@ -254,8 +257,9 @@ fn destination(text: &str) -> Result<PathBuf, String> {
 /// probably meant).
 pub fn parse_json(text: &[u8]) -> Result<Job, TaskError> {
     let malformed = |what: String| TaskError::Malformed { what };
-    let text = std::str::from_utf8(text)
-        .map_err(|error| malformed(format!("byte {} is not UTF-8; the file must be JSON", error.valid_up_to())))?;
+    let text = std::str::from_utf8(text).map_err(|error| {
+        malformed(format!("byte {} is not UTF-8; the file must be JSON", error.valid_up_to()))
+    })?;
     // Editors of another system put this in front.
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     if text.trim().is_empty() {
@@ -305,7 +309,9 @@ fn check(map: &Map<String, Value>) -> Result<(), String> {
     }
     match map.get("auto_generated") {
         None | Some(Value::Bool(_)) => {}
-        Some(other) => return Err(format!("`auto_generated` is {}; it must be true or false", sort_of(other))),
+        Some(other) => {
+            return Err(format!("`auto_generated` is {}; it must be true or false", sort_of(other)));
+        }
     }
     match map.get("paths") {
         None => {}

@@ -25,7 +25,8 @@ impl Model {
     /// Connects to the model called `name`.
     pub(super) fn new(name: Option<&str>, config: Option<&LlmConfig>, redactor: &Redactor) -> Self {
         let looker = Looker::new(LookOptions::default(), redactor.clone());
-        let none = |why: String, looker| Self { connected: None, why_not: why, asked: 0, answered: 0, looker };
+        let none =
+            |why: String, looker| Self { connected: None, why_not: why, asked: 0, answered: 0, looker };
         let Some(name) = name else { return none("the task names no ai_model".into(), looker) };
         let Some(config) = config else { return none("llm is off".into(), looker) };
         let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
@@ -69,8 +70,12 @@ impl Model {
             len: artifact.len,
         };
         self.asked += 1;
-        let answered =
-            Answered { model: client.model().to_owned(), prompt_version: PROMPT_VERSION, at_ns: now_ns(), ..Answered::default() };
+        let answered = Answered {
+            model: client.model().to_owned(),
+            prompt_version: PROMPT_VERSION,
+            at_ns: now_ns(),
+            ..Answered::default()
+        };
         match runtime.block_on(client.ask(&question)) {
             Ok(reply) => {
                 self.answered += 1;

@@ -137,7 +137,8 @@ impl Output {
     /// Describes a file in a directory that is called `shown` from the root.
     pub(super) fn of(dir: &Dir, name: &str, shown: &Path) -> Result<Self, TaskError> {
         let path = shown.join(name);
-        let gone = || TaskError::Failed { what: format!("{}: gone right after it was written", path.display()) };
+        let gone =
+            || TaskError::Failed { what: format!("{}: gone right after it was written", path.display()) };
         let (bytes, blake3) = digest(dir, Path::new(name))?.ok_or_else(gone)?;
         Ok(Self { path, bytes, blake3 })
     }
@@ -209,17 +210,21 @@ impl Book {
         }
         match (&task.door, &self.change) {
             (Door::File { file }, _) => {
+                let done = format!("{file}.done");
+                let is_it = |name: &str| {
+                    self.dir.stamp(name).is_ok_and(|s| format!("{}:{}", s.ino, s.mtime_ns) == task.submission)
+                };
                 // Changed while it was run: the new one is a task of its own, and the old one is gone.
-                let now = self.dir.stamp(file).ok().map(|stamp| format!("{}:{}", stamp.ino, stamp.mtime_ns));
-                if now.as_deref() != Some(&task.submission) {
-                    return Ok(());
+                if is_it(file) {
+                    self.dir.rename(file, &done)?;
+                    if !is_it(&done) {
+                        // Changed in this very moment. One that is newer still has the name already.
+                        self.dir.rename_to_free(&done, file)?;
+                    }
                 }
-                self.dir.rename(file, &format!("{file}.done"))?;
                 self.dir.sync()
             }
-            (Door::Change { number: Some(number), .. }, Some(change)) => {
-                tick_file(change, LIST, number)
-            }
+            (Door::Change { number: Some(number), .. }, Some(change)) => tick_file(change, LIST, number),
             _ => Ok(()),
         }
     }

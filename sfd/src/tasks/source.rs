@@ -74,7 +74,8 @@ impl Source {
     fn proc(path: &Path, text: &str) -> Result<Self, TaskError> {
         ProcView::new(Path::new("/proc")).meta(path).map_err(|error| {
             if error.kind() == std::io::ErrorKind::NotFound {
-                let what = format!("source {text:?}: not one of the projections of /proc; docs/proc.md lists them");
+                let what =
+                    format!("source {text:?}: not one of the projections of /proc; docs/proc.md lists them");
                 TaskError::Missing { what }
             } else {
                 missing(text, &error)
@@ -100,7 +101,9 @@ impl Source {
     /// A view of it that leaves some paths out.
     pub(super) fn view(&self, without: &[PathBuf]) -> Result<Box<dyn View>, AgentError> {
         Ok(match self {
-            Self::Disk { .. } => Box::new(disk_view(Path::new("/"), &[])?.exclude_paths(without.iter().cloned())),
+            Self::Disk { .. } => {
+                Box::new(disk_view(Path::new("/"), &[])?.exclude_paths(without.iter().cloned()))
+            }
             Self::Proc { .. } => Box::new(ProcView::new(Path::new("/proc"))),
             Self::Memory { view, .. } => Box::new(view.clone()),
         })
@@ -110,7 +113,9 @@ impl Source {
     pub(super) fn only_file(&self, text: &str) -> Result<(), TaskError> {
         match self {
             Self::Disk { roots, .. } if roots.len() == 1 && !is_dir(roots) => Ok(()),
-            _ => Err(TaskError::malformed(format!("source {text:?} is not one file; convert_directory takes directories"))),
+            _ => Err(TaskError::malformed(format!(
+                "source {text:?} is not one file; convert_directory takes directories"
+            ))),
         }
     }
 

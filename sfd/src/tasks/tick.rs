@@ -188,7 +188,10 @@ pub(super) fn remove_leftover(dir: &Dir, name: &str) -> Result<(), TaskError> {
     if without_marks(&left) == without_marks(&list) {
         return dir.remove(&aside);
     }
-    tracing::warn!("{}: not what {name} was; look whether it is worth keeping", dir.path().join(&aside).display());
+    tracing::warn!(
+        "{}: not what {name} was; look whether it is worth keeping",
+        dir.path().join(&aside).display()
+    );
     Ok(())
 }
 
@@ -349,7 +352,11 @@ mod tests {
             // What an old buffer has taken away comes back with the next look.
             tick_file(&dir, "tasks.md", "1.1").unwrap();
             assert_eq!(std::fs::read_to_string(&path).unwrap(), ticked, "round {round}");
-            assert_eq!(std::fs::read_dir(place.path()).unwrap().count(), 1, "round {round}: something is left");
+            assert_eq!(
+                std::fs::read_dir(place.path()).unwrap().count(),
+                1,
+                "round {round}: something is left"
+            );
         }
         println!("{ROUNDS} rounds, in {met} of them the tick came after the editor");
         // Else the two never met.

@@ -22,8 +22,8 @@ pub(super) struct Workshop<'a> {
     pub(super) openspec: &'a OpenSpec,
     pub(super) redactor: &'a Redactor,
     pub(super) llm: Option<&'a LlmConfig>,
-    /// Held while a manifest is written.
-    pub(super) manifest: &'a Mutex<()>,
+    /// Held while a file is written that tasks share: a manifest, the list of a change.
+    pub(super) shared: &'a Mutex<()>,
 }
 
 /// One job under way.
@@ -94,9 +94,14 @@ impl Bench<'_> {
                 let sources = if job.paths.is_empty() { vec![job.source.clone()] } else { job.paths.clone() };
                 for text in &sources {
                     let file = format!("{name}-{}", slug(text));
-                    let taken = result.bricks.iter().any(|made| made.path.file_stem().is_some_and(|s| s == file.as_str()));
+                    let taken = result
+                        .bricks
+                        .iter()
+                        .any(|made| made.path.file_stem().is_some_and(|s| s == file.as_str()));
                     if taken {
-                        return Err(TaskError::malformed(format!("`paths` names {text:?} twice, or two that look alike")));
+                        return Err(TaskError::malformed(format!(
+                            "`paths` names {text:?} twice, or two that look alike"
+                        )));
                     }
                     self.fold(&file, &find(text)?, cap, None, result)?;
                 }
@@ -114,7 +119,12 @@ impl Bench<'_> {
                 self.report(name, &system)
             }
             TaskType::ScanKernelModules => {
-                let scan = report::modules::scan(&root.join(&job.source), &job.source, job.max_files, self.progress)?;
+                let scan = report::modules::scan(
+                    &root.join(&job.source),
+                    &job.source,
+                    job.max_files,
+                    self.progress,
+                )?;
                 let source = Source::Disk { roots: scan.files(), left_out: scan.left_out };
                 self.fold(name, &source, cap, None, result)?;
                 self.picture(name, result)?;
@@ -145,19 +155,18 @@ impl Bench<'_> {
         let files_max = (self.job.task_type != TaskType::AnalyzeSystem
             && self.job.task_type != TaskType::ScanKernelModules)
             .then(|| self.job.files_max());
-        let sealing =
-            Sealing { roots: source.roots().to_vec(), cap_max, files_max, ..Sealing::default() };
+        let sealing = Sealing { roots: source.roots().to_vec(), cap_max, files_max, ..Sealing::default() };
         let view = || source.view(&without);
         let mut model = model;
         let mut describe = |path: &Path, artifact: &crate::artifact::Artifact| {
             model.as_mut().and_then(|model| model.describe(path, artifact, &view))
         };
-        let sealed = sealing
-            .run(&brick, self.shop.redactor, &view, &mut describe, self.progress)
-            .map_err(|error| match error {
+        let sealed = sealing.run(&brick, self.shop.redactor, &view, &mut describe, self.progress).map_err(
+            |error| match error {
                 AgentError::Stopped => TaskError::Stopped,
                 other => self.failed(&other.to_string()),
-            })?;
+            },
+        )?;
         verify(&brick).map_err(|why| self.failed(&why))?;
         let left_out = sealed.left_out + source.left_out();
         if left_out > 0 {
@@ -165,11 +174,19 @@ impl Bench<'_> {
             result.notes.push(format!("{file}: {left_out} files were left out, since max_files is {most}"));
         }
         if sealed.unverified > 0 {
-            result.notes.push(format!("{file}: {} artifacts could not be read and are unverified", sealed.unverified));
+            result.notes.push(format!(
+                "{file}: {} artifacts could not be read and are unverified",
+                sealed.unverified
+            ));
         }
         result.bricks.push(BrickMade {
             path: self.job.destination.join(&file),
-            source: source.roots().iter().take(self.job.files_max()).map(|root| root.to_string_lossy().into_owned()).collect(),
+            source: source
+                .roots()
+                .iter()
+                .take(self.job.files_max())
+                .map(|root| root.to_string_lossy().into_owned())
+                .collect(),
             merkle_root: hex(&sealed.header.hash),
             order: sealed.header.order,
             artifacts: sealed.artifacts,
@@ -185,7 +202,8 @@ impl Bench<'_> {
     fn picture(&mut self, name: &str, result: &mut TaskResult) -> Result<(), TaskError> {
         let dir = self.stage.proc_path();
         let file = format!("{name}.rts.png");
-        let brick = Brick::open(&dir.join(format!("{name}.brick"))).map_err(|error| self.failed(&error.to_string()))?;
+        let brick = Brick::open(&dir.join(format!("{name}.brick")))
+            .map_err(|error| self.failed(&error.to_string()))?;
         match brick.export_pixelrts(&dir.join(&file)) {
             Ok(_) => self.made.push(file),
             // The brick is good; its other form has limits.
@@ -218,7 +236,7 @@ impl Bench<'_> {
         for file in &self.made {
             result.outputs.push(Output::of(&self.dest, file, &self.job.destination)?);
         }
-        let _one = self.shop.manifest.lock().unwrap_or_else(PoisonError::into_inner);
+        let _one = self.shop.shared.lock().unwrap_or_else(PoisonError::into_inner);
         enter_manifest(&self.dest, name, result, &result.outputs)
     }
 
@@ -236,5 +254,9 @@ fn slug(text: &str) -> String {
     let usable = !plain.is_empty()
         && plain.len() <= 48
         && plain.as_bytes().iter().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(b));
-    if usable { plain } else { blake3::hash(Path::new(text).as_os_str().as_bytes()).to_hex()[..12].to_owned() }
+    if usable {
+        plain
+    } else {
+        blake3::hash(Path::new(text).as_os_str().as_bytes()).to_hex()[..12].to_owned()
+    }
 }

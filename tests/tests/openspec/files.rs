@@ -23,10 +23,19 @@ fn every_type_does_what_the_table_says() {
     let tasks = [
         ("elf", json!({"task_id": "1", "type": "convert_binary", "source": "/bin/true"})),
         ("dir", json!({"task_id": "2", "type": "convert_directory", "source": "src", "max_files": 2})),
-        ("small", json!({"task_id": "3", "type": "convert_binary", "source": "src/z.bin", "texture_size": 64})),
+        (
+            "small",
+            json!({"task_id": "3", "type": "convert_binary", "source": "src/z.bin", "texture_size": 64}),
+        ),
         ("host", json!({"task_id": "4", "type": "analyze_system", "source": "/"})),
-        ("parts", json!({"task_id": "5", "type": "crystallize_system", "source": "/", "paths": ["src", "src/sub"]})),
-        ("glob", json!({"task_id": "6", "type": "foundry-v2", "source": "src/**/*.txt", "destination": "out/deep"})),
+        (
+            "parts",
+            json!({"task_id": "5", "type": "crystallize_system", "source": "/", "paths": ["src", "src/sub"]}),
+        ),
+        (
+            "glob",
+            json!({"task_id": "6", "type": "foundry-v2", "source": "src/**/*.txt", "destination": "out/deep"}),
+        ),
         ("proc", json!({"task_id": "7", "type": "foundry-v2", "source": "proc:meminfo"})),
         ("sys", json!({"task_id": "8", "type": "foundry-v2", "source": "sys:class/net/lo"})),
     ];
@@ -96,7 +105,11 @@ fn a_bad_task_says_why_and_stops_no_other() {
     let good = r#"{"task_id":"g","type":"convert_binary","source":"src/a.conf"}"#;
     let bad = [
         ("a-json", r#"{"task_id": "a", "type""#, "line 1 column"),
-        ("b-type", r#"{"task_id":"b","type":"convert_binry","source":"src"}"#, "did you mean `convert_binary`?"),
+        (
+            "b-type",
+            r#"{"task_id":"b","type":"convert_binry","source":"src"}"#,
+            "did you mean `convert_binary`?",
+        ),
         ("c-key", r#"{"task_id":"c","type":"foundry-v2","sorce":"src"}"#, "was `sorce` meant to be it?"),
         ("d-gone", r#"{"task_id":"d","type":"foundry-v2","source":"nowhere"}"#, "No such file"),
         ("e-dest", r#"{"task_id":"e","type":"foundry-v2","source":"src","destination":"../x"}"#, "`..`"),
@@ -144,7 +157,10 @@ fn the_published_schema_is_that_of_the_types() {
         fs::write(path, &of_types).unwrap();
         return;
     }
-    assert_eq!(published, of_types, "write it anew with: SFD_UPDATE=1 cargo test -p sfd-tests --test openspec schema");
+    assert_eq!(
+        published, of_types,
+        "write it anew with: SFD_UPDATE=1 cargo test -p sfd-tests --test openspec schema"
+    );
 }
 
 #[test]
@@ -189,7 +205,9 @@ fn an_interrupt_leaves_nothing_half_written() {
         .spawn()
         .unwrap();
     wait_for("the work to begin", Duration::from_secs(20), || {
-        let begun = fs::read_dir(repo.path("bricks"))?.flatten().any(|entry| entry.file_name().to_string_lossy().starts_with(".sfd-task-"));
+        let begun = fs::read_dir(repo.path("bricks"))?
+            .flatten()
+            .any(|entry| entry.file_name().to_string_lossy().starts_with(".sfd-task-"));
         anyhow::ensure!(begun, "not yet");
         Ok(())
     });

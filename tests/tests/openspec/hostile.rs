@@ -29,8 +29,26 @@ fn nothing_is_written_outside_the_root() {
     fs::create_dir(repo.path(".git")).unwrap();
     fs::write(repo.path("file"), "a file").unwrap();
     let bad = [
-        "..", "../", "a/../../b", "a/..", "/etc", out, "//etc", "link", "link/deeper", "dir/link/x", "up", "up/repo", "magic",
-        "magic/x", ".git", ".git/hooks", "dir/.hidden", "file", "file/x", "a\0b",
+        "..",
+        "../",
+        "a/../../b",
+        "a/..",
+        "/etc",
+        out,
+        "//etc",
+        "link",
+        "link/deeper",
+        "dir/link/x",
+        "up",
+        "up/repo",
+        "magic",
+        "magic/x",
+        ".git",
+        ".git/hooks",
+        "dir/.hidden",
+        "file",
+        "file/x",
+        "a\0b",
     ];
     for (n, destination) in bad.iter().enumerate() {
         repo.task(&format!("h{n}"), to(destination));

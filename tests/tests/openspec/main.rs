@@ -67,7 +67,13 @@ impl Repo {
 
     /// `sfd tasks run --json`: exit code, its lines, what it has said.
     fn run(&self, more: &[&str]) -> (Option<i32>, Vec<Value>, String) {
-        read_lines(&sfd(&["tasks", "run", "--json", "--llm", "off", "--openspec"]).arg(&self.root).args(more).output().unwrap())
+        read_lines(
+            &sfd(&["tasks", "run", "--json", "--llm", "off", "--openspec"])
+                .arg(&self.root)
+                .args(more)
+                .output()
+                .unwrap(),
+        )
     }
 
     /// `sfd tasks list --json`: state by name.
@@ -75,7 +81,12 @@ impl Repo {
         let output = sfd(&["tasks", "list", "--json", "--openspec"]).arg(&self.root).output().unwrap();
         let list: Value = serde_json::from_slice(&output.stdout).unwrap();
         let text = |value: &Value| value.as_str().unwrap().to_owned();
-        list["tasks"].as_array().unwrap().iter().map(|task| (text(&task["name"]), text(&task["state"]))).collect()
+        list["tasks"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|task| (text(&task["name"]), text(&task["state"])))
+            .collect()
     }
 
     /// A change with a foundry.yaml and a tasks.md.

@@ -16,8 +16,22 @@ const SEEDS: [&str; 3] = [
 ];
 /// What is put in the place of values.
 const ODD: [&str; 16] = [
-    "null", "true", "-1", "0", "1e400", "4294967296", "\"\"", "\"\\u0000\"", "[]", "{}", "[[[[]]]]", "\"../..\"",
-    "\"/etc\"", "\"a/../../b\"", "\"\\ud800\"", "99999999999999999999999",
+    "null",
+    "true",
+    "-1",
+    "0",
+    "1e400",
+    "4294967296",
+    "\"\"",
+    "\"\\u0000\"",
+    "[]",
+    "{}",
+    "[[[[]]]]",
+    "\"../..\"",
+    "\"/etc\"",
+    "\"a/../../b\"",
+    "\"\\ud800\"",
+    "99999999999999999999999",
 ];
 
 fn mutate(random: &mut Random) -> Vec<u8> {
@@ -94,7 +108,8 @@ fn a_thousand_malformed_files_are_a_thousand_clear_errors() {
         assert_eq!(std::fs::read(repo.path(&file)).unwrap(), *text, "{name}: it was changed");
         let error = repo.read(&format!("{file}.error.txt"));
         // It names the file and says something, on one line that a terminal survives.
-        let said = error.strip_prefix(&format!("{file}: ")).unwrap_or_else(|| panic!("{name}: {error}")).trim_end();
+        let said =
+            error.strip_prefix(&format!("{file}: ")).unwrap_or_else(|| panic!("{name}: {error}")).trim_end();
         assert!(said.len() > 10 && said.len() < 1000, "{name}: {said}");
         assert!(!said.contains("panicked") && !said.chars().any(char::is_control), "{name}: {said:?}");
     }

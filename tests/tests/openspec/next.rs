@@ -39,7 +39,12 @@ impl Place {
 
     /// From a directory without tasks.
     fn next(&self, more: &[&str]) -> Value {
-        let output = sfd(&["next", "--json", "--state"]).arg(&self.state).args(more).current_dir("/").output().unwrap();
+        let output = sfd(&["next", "--json", "--state"])
+            .arg(&self.state)
+            .args(more)
+            .current_dir("/")
+            .output()
+            .unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         serde_json::from_slice(&output.stdout).unwrap()
     }
@@ -68,7 +73,8 @@ fn setpriv(dir: &Path, args: &[&str], command: &[&str]) -> Value {
     if !copy.exists() {
         fs::copy(program(), &copy).unwrap();
     }
-    let output = Command::new("setpriv").args(args).arg(&copy).args(command).current_dir("/").output().unwrap();
+    let output =
+        Command::new("setpriv").args(args).arg(&copy).args(command).current_dir("/").output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     serde_json::from_slice(&output.stdout).unwrap()
 }
@@ -202,7 +208,10 @@ fn regions_are_unverified() {
     daemon.wait_live();
     wait_for("unverified", Duration::from_secs(30), || {
         let next = setpriv(dir, &NOBODY, &["next", "--json", "--state", own.to_str().unwrap()]);
-        ensure!(next["state"] == "unverified" && next["why"].as_str().unwrap().starts_with("1 artifacts"), "{next}");
+        ensure!(
+            next["state"] == "unverified" && next["why"].as_str().unwrap().starts_with("1 artifacts"),
+            "{next}"
+        );
         Ok(())
     });
 }
@@ -227,7 +236,8 @@ fn commands_end_with_the_line_on_a_terminal_only() {
         let line =
             format!("{} fold {} -o {} {flags}", program().display(), place.root.display(), brick.display());
         // script(1) gives it a terminal.
-        let output = Command::new("script").args(["-qec", &line, "/dev/null"]).current_dir("/").output().unwrap();
+        let output =
+            Command::new("script").args(["-qec", &line, "/dev/null"]).current_dir("/").output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
         String::from_utf8_lossy(&output.stdout).into_owned()
     };

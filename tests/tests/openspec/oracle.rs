@@ -120,7 +120,11 @@ fn the_worked_example_works() {
     let (code, _, err) = repo.run(&[]);
     assert_eq!(code, Some(0), "{err}");
     assert_eq!(apply(&repo.root, change), ("all_done".into(), 3, 3));
-    for brick in ["bricks/picture-of-the-service-1.1.brick", "bricks/picture-of-the-service-1.2.brick", "bricks/host/picture-of-the-service-2.1.brick"] {
+    for brick in [
+        "bricks/picture-of-the-service-1.1.brick",
+        "bricks/picture-of-the-service-1.2.brick",
+        "bricks/host/picture-of-the-service-2.1.brick",
+    ] {
         verify(&repo.path(brick));
     }
     call(&repo.root, &["archive", change, "-y"]);
@@ -168,7 +172,8 @@ fn init_keeps_what_is_there_and_can_be_run_again() {
     let repo = Repo::new();
     fs::write(repo.path("openspec/config.yaml"), "schema: spec-driven\n# mine\n").unwrap();
     let before = snapshot(&repo.path("openspec"));
-    let output = sfd_tests::daemon::sfd(&["tasks", "init", "--json", "--openspec"]).arg(&repo.root).output().unwrap();
+    let output =
+        sfd_tests::daemon::sfd(&["tasks", "init", "--json", "--openspec"]).arg(&repo.root).output().unwrap();
     assert!(output.status.success());
     assert_eq!(snapshot(&repo.path("openspec")), before);
 }

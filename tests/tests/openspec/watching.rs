@@ -21,7 +21,15 @@ struct Process(Child);
 impl Process {
     fn start(repo: &Repo, args: &[&str]) -> Self {
         let log = fs::File::create(repo.root.with_file_name("process.log")).unwrap();
-        Self(sfd(args).arg(&repo.root).stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap())
+        Self(
+            sfd(args)
+                .arg(&repo.root)
+                .stdin(Stdio::null())
+                .stdout(log.try_clone().unwrap())
+                .stderr(log)
+                .spawn()
+                .unwrap(),
+        )
     }
 
     fn signal(&self, signal: Signal) {
@@ -87,7 +95,17 @@ fn the_daemon_watches_what_a_task_asks_for_and_goes_on_after_a_restart() {
     let state = repo.root.with_file_name("state");
     let other = repo.root.with_file_name("other");
     fs::create_dir(&other).unwrap();
-    let args = ["run", "--json", "--llm", "off", "--source", "inotify", "--state", state.to_str().unwrap(), "--openspec"];
+    let args = [
+        "run",
+        "--json",
+        "--llm",
+        "off",
+        "--source",
+        "inotify",
+        "--state",
+        state.to_str().unwrap(),
+        "--openspec",
+    ];
     let process = Process::start(&repo, &args);
     repo.task("fold", r#"{"task_id":"1","type":"convert_directory","source":"src"}"#);
     wait_file(&repo, &format!("{TASKS}/fold.task.json.done"));
@@ -121,7 +139,10 @@ fn a_killed_watcher_is_followed_by_one_that_finishes() {
     let repo = Repo::new();
     for round in 0..10 {
         for n in 0..5 {
-            repo.task(&format!("r{round}-{n}"), r#"{"task_id":"r","type":"foundry-v2","source":"/usr/share/doc","max_files":300}"#);
+            repo.task(
+                &format!("r{round}-{n}"),
+                r#"{"task_id":"r","type":"foundry-v2","source":"/usr/share/doc","max_files":300}"#,
+            );
         }
         let process = Process::start(&repo, &["tasks", "watch", "--jobs", "2", "--llm", "off", "--openspec"]);
         wait_file(&repo, &format!("{TASKS}/r{round}-0.task.json.done"));

@@ -100,7 +100,10 @@ pub fn scan(
         let mut seen = 0;
         let walked = walk(&dir, &mut |path, is_dir| {
             seen += 1;
-            if !is_dir && is_module_name(path) && std::fs::symlink_metadata(path).is_ok_and(|meta| meta.is_file()) {
+            if !is_dir
+                && is_module_name(path)
+                && std::fs::symlink_metadata(path).is_ok_and(|meta| meta.is_file())
+            {
                 files.push(path.to_path_buf());
             }
             seen < NAMES_MAX
@@ -255,7 +258,11 @@ impl Scan {
             ("modules", "modules", self.modules.len()),
             ("unreadable", "that cannot be read", self.count(|module| module.module.is_none())),
             ("unsigned", "without a signature", self.count(|each| each.is(|module| !module.signed))),
-            ("out_of_tree", "built outside the kernel's source", self.count(|each| each.is(|module| !module.in_tree))),
+            (
+                "out_of_tree",
+                "built outside the kernel's source",
+                self.count(|each| each.is(|module| !module.in_tree)),
+            ),
             (
                 "not_free",
                 "whose licence taints the kernel",
@@ -264,21 +271,33 @@ impl Scan {
             (
                 "staging",
                 "from staging",
-                self.count(|each| each.is(|module| module.taints.iter().any(|taint| taint.starts_with("staging")))),
+                self.count(|each| {
+                    each.is(|module| module.taints.iter().any(|taint| taint.starts_with("staging")))
+                }),
             ),
             (
                 "other_kernel",
                 "made for another kernel than the running one",
                 self.count(|each| each.module.is_some() && !each.for_running_kernel),
             ),
-            ("interfaces", "that use functions with power over the kernel", self.count(|each| !each.interfaces.is_empty())),
-            ("medium_or_higher", "of medium or higher risk", self.count(|module| module.risk.level >= MEDIUM)),
+            (
+                "interfaces",
+                "that use functions with power over the kernel",
+                self.count(|each| !each.interfaces.is_empty()),
+            ),
+            (
+                "medium_or_higher",
+                "of medium or higher risk",
+                self.count(|module| module.risk.level >= MEDIUM),
+            ),
         ]
     }
 
     fn signers(&self) -> Vec<(String, usize)> {
         let mut signers = std::collections::BTreeMap::new();
-        for module in self.modules.iter().filter_map(|each| each.module.as_ref()).filter(|module| module.signed) {
+        for module in
+            self.modules.iter().filter_map(|each| each.module.as_ref()).filter(|module| module.signed)
+        {
             *signers.entry(module.signer.clone().unwrap_or_else(|| "not named".into())).or_insert(0) += 1;
         }
         signers.into_iter().collect()
@@ -300,7 +319,11 @@ impl Report for Scan {
 
     fn markdown(&self, title: &str) -> String {
         let mut text = format!("# Kernel modules: {}\n\n", super::cell(title));
-        text += &format!("Source `{}`, running kernel {}.\n\n", self.source.replace('`', "'"), super::cell(&self.running));
+        text += &format!(
+            "Source `{}`, running kernel {}.\n\n",
+            self.source.replace('`', "'"),
+            super::cell(&self.running)
+        );
         for (_, words, count) in self.counts() {
             if count > 0 || words == "modules" {
                 text += &format!("- {count} {words}\n");
@@ -314,9 +337,13 @@ impl Report for Scan {
         let signers = self.signers();
         if !signers.is_empty() {
             text += "\n## Signed by\n\n";
-            text += &table(&["signer", "modules"], signers.into_iter().map(|(name, count)| vec![name, count.to_string()]));
+            text += &table(
+                &["signer", "modules"],
+                signers.into_iter().map(|(name, count)| vec![name, count.to_string()]),
+            );
         }
-        let mut risky: Vec<&Scanned> = self.modules.iter().filter(|module| module.risk.level >= LOW).collect();
+        let mut risky: Vec<&Scanned> =
+            self.modules.iter().filter(|module| module.risk.level >= LOW).collect();
         risky.sort_by_key(|module| std::cmp::Reverse(module.risk.level));
         text += "\n## Worth a look\n\n";
         if risky.is_empty() {
@@ -337,7 +364,12 @@ impl Report for Scan {
                     each.module.as_ref().and_then(get).cloned().unwrap_or_default()
                 };
                 let parameters = each.module.as_ref().map_or_else(String::new, |module| {
-                    module.parameters.iter().map(|parameter| parameter.name.as_str()).collect::<Vec<_>>().join(", ")
+                    module
+                        .parameters
+                        .iter()
+                        .map(|parameter| parameter.name.as_str())
+                        .collect::<Vec<_>>()
+                        .join(", ")
                 });
                 let signer = match &each.module {
                     Some(module) if !module.signed => "unsigned".to_owned(),

@@ -40,8 +40,27 @@ const FILES: [&str; 17] = [
 const FREE_PERCENT_LOW: u64 = 10;
 /// File systems without contents on a disk.
 const VIRTUAL: [&str; 22] = [
-    "proc", "sysfs", "devpts", "devtmpfs", "cgroup", "cgroup2", "mqueue", "debugfs", "tracefs", "securityfs", "bpf",
-    "pstore", "efivarfs", "configfs", "fusectl", "hugetlbfs", "autofs", "binfmt_misc", "nsfs", "rpc_pipefs", "selinuxfs",
+    "proc",
+    "sysfs",
+    "devpts",
+    "devtmpfs",
+    "cgroup",
+    "cgroup2",
+    "mqueue",
+    "debugfs",
+    "tracefs",
+    "securityfs",
+    "bpf",
+    "pstore",
+    "efivarfs",
+    "configfs",
+    "fusectl",
+    "hugetlbfs",
+    "autofs",
+    "binfmt_misc",
+    "nsfs",
+    "rpc_pipefs",
+    "selinuxfs",
     "ramfs",
 ];
 
@@ -100,7 +119,10 @@ pub fn gather() -> System {
         }
     }
     let text = |name: &str| {
-        files.get(Path::new(name)).map(|bytes| String::from_utf8_lossy(bytes).into_owned()).unwrap_or_default()
+        files
+            .get(Path::new(name))
+            .map(|bytes| String::from_utf8_lossy(bytes).into_owned())
+            .unwrap_or_default()
     };
     let modules = loaded_modules(&text("/proc/modules"))
         .map(|(name, taints)| LoadedModule { name: name.to_owned(), taints: taints.to_owned() })
@@ -146,7 +168,9 @@ fn sockets_by_inode() -> HashMap<u64, (u32, String)> {
         let Ok(links) = fs::read_dir(dir.join("fd")) else { continue };
         for link in links.flatten() {
             let Ok(target) = fs::read_link(link.path()) else { continue };
-            let inode = target.to_str().and_then(|text| text.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok());
+            let inode = target
+                .to_str()
+                .and_then(|text| text.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok());
             if let Some(inode) = inode {
                 let name = fs::read_to_string(dir.join("comm")).unwrap_or_default();
                 found.entry(inode).or_insert((pid, name.trim_end().to_owned()));
@@ -162,11 +186,7 @@ fn processes() -> Vec<(u32, PathBuf)> {
 }
 
 /// Sockets that wait for others: `sl local remote state queues timer retransmits uid timeout inode`.
-fn listening(
-    protocol: &'static str,
-    table: &str,
-    holders: &HashMap<u64, (u32, String)>,
-) -> Vec<Listener> {
+fn listening(protocol: &'static str, table: &str, holders: &HashMap<u64, (u32, String)>) -> Vec<Listener> {
     // include/net/tcp_states.h; a UDP socket that is not connected is in the state CLOSE.
     let waits = if protocol.starts_with("tcp") { "0A" } else { "07" };
     let lines = table.lines().skip(1).filter_map(|line| {
@@ -194,7 +214,8 @@ fn services() -> Services {
     let mut running = BTreeSet::new();
     for (_, dir) in processes() {
         let cgroup = fs::read_to_string(dir.join("cgroup")).unwrap_or_default();
-        let parts = cgroup.lines().filter_map(|line| line.rsplit_once(':')).flat_map(|(_, path)| path.split('/'));
+        let parts =
+            cgroup.lines().filter_map(|line| line.rsplit_once(':')).flat_map(|(_, path)| path.split('/'));
         running.extend(parts.filter(|part| part.ends_with(".service")).map(str::to_owned));
     }
     let mut enabled = BTreeSet::new();
@@ -246,8 +267,12 @@ impl System {
         if tainted != 0 {
             found.push(format!("the kernel is tainted ({}): {}", tainted, taints(tainted).join(", ")));
         }
-        let unsigned: Vec<&str> =
-            self.modules.iter().filter(|module| is_unsigned(&module.taints)).map(|module| module.name.as_str()).collect();
+        let unsigned: Vec<&str> = self
+            .modules
+            .iter()
+            .filter(|module| is_unsigned(&module.taints))
+            .map(|module| module.name.as_str())
+            .collect();
         if !unsigned.is_empty() {
             found.push(format!("loaded without a valid signature: {}", unsigned.join(", ")));
         }
@@ -265,7 +290,12 @@ impl System {
                 && free.saturating_mul(100) < bytes.saturating_mul(FREE_PERCENT_LOW)
                 && !mount.options.split(',').any(|option| option == "ro")
             {
-                found.push(format!("{} is nearly full: {} of {} left", mount.target, size(free), size(bytes)));
+                found.push(format!(
+                    "{} is nearly full: {} of {} left",
+                    mount.target,
+                    size(free),
+                    size(bytes)
+                ));
             }
         }
         if let (Some(total), Some(available)) = (self.memory("MemTotal"), self.memory("MemAvailable"))
@@ -348,7 +378,8 @@ impl Report for System {
         let (cpus, model) = self.cpus();
         let uname = rustix::system::uname();
         let shown = |bytes: Option<u64>| bytes.map_or_else(|| "unknown".to_owned(), size);
-        let mut text = format!("# {}: {}\n\n", super::cell(title), super::cell(&uname.nodename().to_string_lossy()));
+        let mut text =
+            format!("# {}: {}\n\n", super::cell(title), super::cell(&uname.nodename().to_string_lossy()));
         text += "## Worth a look\n\n";
         let findings = self.findings();
         if findings.is_empty() {
@@ -358,16 +389,24 @@ impl Report for System {
             text += &format!("- {}\n", super::cell(&finding));
         }
         text += "\n## System\n\n";
-        let uptime = self.text("/proc/uptime").split('.').next().and_then(|s| s.parse::<u64>().ok()).unwrap_or(0);
+        let uptime =
+            self.text("/proc/uptime").split('.').next().and_then(|s| s.parse::<u64>().ok()).unwrap_or(0);
         let rows = [
             ("operating system", self.os("PRETTY_NAME").unwrap_or_else(|| "unknown".into())),
-            ("kernel", format!("{} ({})", uname.release().to_string_lossy(), uname.machine().to_string_lossy())),
+            (
+                "kernel",
+                format!("{} ({})", uname.release().to_string_lossy(), uname.machine().to_string_lossy()),
+            ),
             ("up for", format!("{} d {} h", uptime / 86_400, uptime / 3600 % 24)),
             ("load", self.text("/proc/loadavg").split(' ').take(3).collect::<Vec<_>>().join(" ")),
             ("processors", format!("{cpus} x {}", model.unwrap_or_else(|| "unknown".into()))),
             (
                 "memory",
-                format!("{}, {} available", shown(self.memory("MemTotal")), shown(self.memory("MemAvailable"))),
+                format!(
+                    "{}, {} available",
+                    shown(self.memory("MemTotal")),
+                    shown(self.memory("MemAvailable"))
+                ),
             ),
             ("swap", format!("{}, {} free", shown(self.memory("SwapTotal")), shown(self.memory("SwapFree")))),
         ];
@@ -399,12 +438,17 @@ impl Report for System {
             }),
         );
         text += "\n## Services\n\n";
-        let words = |set: &BTreeSet<String>| set.iter().map(|name| super::cell(name)).collect::<Vec<_>>().join(", ");
+        let words =
+            |set: &BTreeSet<String>| set.iter().map(|name| super::cell(name)).collect::<Vec<_>>().join(", ");
         if !self.services.systemd {
             text += "systemd does not run here.\n\n";
         }
         text += &format!("Running ({}): {}\n\n", self.services.running.len(), words(&self.services.running));
-        text += &format!("Start by themselves ({}): {}\n", self.services.enabled.len(), words(&self.services.enabled));
+        text += &format!(
+            "Start by themselves ({}): {}\n",
+            self.services.enabled.len(),
+            words(&self.services.enabled)
+        );
         text += "\n## Loaded kernel modules\n\n";
         if self.modules.is_empty() {
             text += "None.\n";
