@@ -157,9 +157,11 @@ impl Bench<'_> {
             .then(|| self.job.files_max());
         let sealing = Sealing { roots: source.roots().to_vec(), cap_max, files_max, ..Sealing::default() };
         let view = || source.view(&without);
+        let progress = self.progress;
+        let stopped = || progress(SealProgress::Folded(0, 0)).is_break();
         let mut model = model;
         let mut describe = |path: &Path, artifact: &crate::artifact::Artifact| {
-            model.as_mut().and_then(|model| model.describe(path, artifact, &view))
+            model.as_mut().and_then(|model| model.describe(path, artifact, &view, &stopped))
         };
         let sealed = sealing.run(&brick, self.shop.redactor, &view, &mut describe, self.progress).map_err(
             |error| match error {
