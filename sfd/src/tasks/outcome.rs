@@ -224,7 +224,12 @@ impl Book {
                 }
                 self.dir.sync()
             }
-            (Door::Change { number: Some(number), .. }, Some(change)) => tick_file(change, LIST, number),
+            (Door::Change { number: Some(number), .. }, Some(change)) => {
+                // Whoever could read the job could read the file as a whole.
+                self.dir.remove("foundry.error.txt")?;
+                self.dir.remove("foundry.result.json")?;
+                tick_file(change, LIST, number)
+            }
             _ => Ok(()),
         }
     }
