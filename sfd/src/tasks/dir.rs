@@ -219,6 +219,14 @@ impl Dir {
         let _ = rustix::fs::fchmod(&file, Mode::from_raw_mode(stat.st_mode & 0o777));
     }
 
+    /// Renames unless the new name is taken; then the file stays where it is.
+    pub(super) fn rename_to_free(&self, from: &str, to: &str) -> Result<(), TaskError> {
+        match rustix::fs::renameat_with(&self.fd, from, &self.fd, to, RenameFlags::NOREPLACE) {
+            Ok(()) | Err(Errno::EXIST) => Ok(()),
+            Err(errno) => Err(TaskError::io(&self.at(to), errno)),
+        }
+    }
+
     /// Swaps two names in one step.
     pub(super) fn exchange(&self, one: &str, other: &str) -> Result<(), Errno> {
         rustix::fs::renameat_with(&self.fd, one, &self.fd, other, RenameFlags::EXCHANGE)

@@ -176,7 +176,16 @@ impl OpenSpec {
     pub fn watched(&self) -> Result<Vec<PathBuf>, TaskError> {
         let mut found = HashSet::new();
         for task in self.tasks()?.iter().filter(|task| task.state == State::Done) {
-            let result = self.book(task).and_then(|book| book.result())?;
+            let (dir, prefix) = match &task.door {
+                Door::File { file } => (PathBuf::from(TASK_DIR), prefix_of(file)),
+                Door::Change { change, number: Some(number) } => {
+                    (Path::new(CHANGES).join(change).join("foundry"), number.clone())
+                }
+                Door::Change { number: None, .. } => continue,
+            };
+            // A box that a person has ticked has no result.
+            let Some(dir) = there(self.openspec.sub(&dir))? else { continue };
+            let result = TaskResult::read(&dir, &prefix)?;
             let result = result.filter(|result| result.task_type == Some(TaskType::WatchPath));
             found.extend(result.and_then(|result| result.watched));
         }

@@ -1,6 +1,7 @@
 //! The language model that a task names: asked about its artifacts while they are folded.
 
 use std::path::Path;
+use std::time::Duration;
 
 use crate::agent::{AgentError, now_ns};
 use crate::artifact::look::LookOptions;
@@ -11,6 +12,8 @@ use crate::enrich::{AskError, Client, Excerpt, LlmConfig, PROMPT_VERSION, Questi
 
 /// Questions for one task, at most: a small model takes seconds for each.
 const QUESTIONS_MAX: u32 = 50;
+/// How often it is looked, while a model thinks, whether somebody wants everything to end.
+const STOP_EVERY: Duration = Duration::from_millis(100);
 
 /// A model, or why there is none.
 pub(super) struct Model {
@@ -46,6 +49,7 @@ impl Model {
         path: &Path,
         artifact: &Artifact,
         view: &dyn Fn() -> Result<Box<dyn View>, AgentError>,
+        stopped: &dyn Fn() -> bool,
     ) -> Option<Semantics> {
         let (client, runtime) = self.connected.as_ref()?;
         // As `sfd explain`: secrets are not sent, and rules say all there is to say of some kinds.
@@ -76,7 +80,18 @@ impl Model {
             at_ns: now_ns(),
             ..Answered::default()
         };
-        match runtime.block_on(client.ask(&question)) {
+        // An answer may take minutes, and whoever wants everything to end does not wait for it.
+        let reply = runtime.block_on(async {
+            let asking = client.ask(&question);
+            tokio::pin!(asking);
+            loop {
+                tokio::select! {
+                    reply = &mut asking => return Some(reply),
+                    () = tokio::time::sleep(STOP_EVERY) => if stopped() { return None },
+                }
+            }
+        })?;
+        match reply {
             Ok(reply) => {
                 self.answered += 1;
                 Some(apply(&reply.answer, &artifact.semantics, answered))

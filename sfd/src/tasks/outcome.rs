@@ -210,15 +210,26 @@ impl Book {
         }
         match (&task.door, &self.change) {
             (Door::File { file }, _) => {
+                let done = format!("{file}.done");
+                let is_it = |name: &str| {
+                    self.dir.stamp(name).is_ok_and(|s| format!("{}:{}", s.ino, s.mtime_ns) == task.submission)
+                };
                 // Changed while it was run: the new one is a task of its own, and the old one is gone.
-                let now = self.dir.stamp(file).ok().map(|stamp| format!("{}:{}", stamp.ino, stamp.mtime_ns));
-                if now.as_deref() != Some(&task.submission) {
-                    return Ok(());
+                if is_it(file) {
+                    self.dir.rename(file, &done)?;
+                    if !is_it(&done) {
+                        // Changed in this very moment. One that is newer still has the name already.
+                        self.dir.rename_to_free(&done, file)?;
+                    }
                 }
-                self.dir.rename(file, &format!("{file}.done"))?;
                 self.dir.sync()
             }
-            (Door::Change { number: Some(number), .. }, Some(change)) => tick_file(change, LIST, number),
+            (Door::Change { number: Some(number), .. }, Some(change)) => {
+                // Whoever could read the job could read the file as a whole.
+                self.dir.remove("foundry.error.txt")?;
+                self.dir.remove("foundry.result.json")?;
+                tick_file(change, LIST, number)
+            }
             _ => Ok(()),
         }
     }

@@ -176,7 +176,7 @@ impl Runner<'_> {
         let jobs = if self.jobs == 0 { cores.min(4) } else { self.jobs.min(JOBS_MAX) };
         let jobs = jobs.min(pending.len());
         let queue = Mutex::new(VecDeque::from(pending));
-        let (manifest, total) = (Mutex::new(()), Mutex::new(*summary));
+        let (shared, total) = (Mutex::new(()), Mutex::new(*summary));
         let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
         let one = || {
             while let Some(task) = next() {
@@ -184,7 +184,7 @@ impl Runner<'_> {
                     Ended::Stopped
                 } else {
                     tell(Event::Started(&task));
-                    self.one(&task, &manifest, tell)
+                    self.one(&task, &shared, tell)
                 };
                 let mut total = total.lock().unwrap_or_else(PoisonError::into_inner);
                 match &ended {
@@ -208,10 +208,10 @@ impl Runner<'_> {
         *summary = *total.lock().unwrap_or_else(PoisonError::into_inner);
     }
 
-    fn one(&self, task: &Task, manifest: &Mutex<()>, tell: &(dyn Fn(Event<'_>) + Sync)) -> Ended {
+    fn one(&self, task: &Task, shared: &Mutex<()>, tell: &(dyn Fn(Event<'_>) + Sync)) -> Ended {
         let begun = Instant::now();
         let mut result = TaskResult::new(task, jiff::Timestamp::now());
-        let done = self.try_one(task, &mut result, begun, manifest, tell);
+        let done = self.try_one(task, &mut result, begun, shared, tell);
         result.seconds = begun.elapsed().as_secs_f64();
         let why = match done {
             Ok(ended) => return ended,
@@ -231,7 +231,7 @@ impl Runner<'_> {
         task: &Task,
         result: &mut TaskResult,
         begun: Instant,
-        manifest: &Mutex<()>,
+        shared: &Mutex<()>,
         tell: &(dyn Fn(Event<'_>) + Sync),
     ) -> Result<Ended, TaskError> {
         let Some(job) = task.job.clone()? else {
@@ -242,6 +242,7 @@ impl Runner<'_> {
         if let Some(before) = book.result()?
             && before.proves(self.openspec, task)
         {
+            let _one = shared.lock().unwrap_or_else(PoisonError::into_inner);
             book.mark(task)?;
             return Ok(Ended::Marked(Box::new(before)));
         }
@@ -256,11 +257,13 @@ impl Runner<'_> {
                 openspec: self.openspec,
                 redactor: &self.redactor,
                 llm: self.llm.as_ref(),
-                manifest,
+                shared,
             };
             shop.work(&job, &task.name, result, &progress)?;
         }
         result.seconds = begun.elapsed().as_secs_f64();
+        // Tasks of one change tick the same list.
+        let _one = shared.lock().unwrap_or_else(PoisonError::into_inner);
         book.done(task, result)?;
         Ok(Ended::Done(Box::new(result.clone())))
     }

@@ -59,15 +59,14 @@ pub fn lines(text: &[u8]) -> Vec<Line<'_>> {
 fn task(line: &str) -> Option<(bool, std::ops::Range<usize>, &str)> {
     let space = |c: char| c.is_whitespace() || c == '\u{feff}';
     let rest = line.trim_start_matches(space);
-    let rest = match rest.strip_prefix(['-', '*', '+']) {
-        Some(rest) => rest,
-        None => {
-            let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
-            if !(1..=9).contains(&digits) {
-                return None;
-            }
-            rest[digits..].strip_prefix(['.', ')'])?
+    let rest = if let Some(rest) = rest.strip_prefix(['-', '*', '+']) {
+        rest
+    } else {
+        let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
+        if !(1..=9).contains(&digits) {
+            return None;
         }
+        rest[digits..].strip_prefix(['.', ')'])?
     };
     let inside = rest.trim_start_matches(space).strip_prefix('[')?;
     let (content, after) = inside.split_once(']')?;

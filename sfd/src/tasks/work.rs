@@ -22,8 +22,8 @@ pub(super) struct Workshop<'a> {
     pub(super) openspec: &'a OpenSpec,
     pub(super) redactor: &'a Redactor,
     pub(super) llm: Option<&'a LlmConfig>,
-    /// Held while a manifest is written.
-    pub(super) manifest: &'a Mutex<()>,
+    /// Held while a file is written that tasks share: a manifest, the list of a change.
+    pub(super) shared: &'a Mutex<()>,
 }
 
 /// One job under way.
@@ -157,9 +157,11 @@ impl Bench<'_> {
             .then(|| self.job.files_max());
         let sealing = Sealing { roots: source.roots().to_vec(), cap_max, files_max, ..Sealing::default() };
         let view = || source.view(&without);
+        let progress = self.progress;
+        let stopped = || progress(SealProgress::Folded(0, 0)).is_break();
         let mut model = model;
         let mut describe = |path: &Path, artifact: &crate::artifact::Artifact| {
-            model.as_mut().and_then(|model| model.describe(path, artifact, &view))
+            model.as_mut().and_then(|model| model.describe(path, artifact, &view, &stopped))
         };
         let sealed = sealing.run(&brick, self.shop.redactor, &view, &mut describe, self.progress).map_err(
             |error| match error {
@@ -236,7 +238,7 @@ impl Bench<'_> {
         for file in &self.made {
             result.outputs.push(Output::of(&self.dest, file, &self.job.destination)?);
         }
-        let _one = self.shop.manifest.lock().unwrap_or_else(PoisonError::into_inner);
+        let _one = self.shop.shared.lock().unwrap_or_else(PoisonError::into_inner);
         enter_manifest(&self.dest, name, result, &result.outputs)
     }
 

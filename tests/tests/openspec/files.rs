@@ -164,9 +164,42 @@ fn the_published_schema_is_that_of_the_types() {
 }
 
 #[test]
-fn two_programs_at_once_do_each_task_once() {
+fn the_named_model_describes_what_is_folded_and_without_it_rules_do() {
+    use sfd_tests::llm_double::{Double, Wire};
     let repo = Repo::new();
+    let double = Double::with_models(Wire::Ollama, None, &[("tiny:1b", 1_000_000)]);
+    let task = |model: &str| {
+        json!({"task_id": model, "type": "foundry-v2", "source": "src", "ai_model": model}).to_string()
+    };
+    repo.task("model", task("tiny:1b"));
+    repo.task("rules", task("huge:999b"));
+    let output = sfd(&["tasks", "run", "--json", "--llm", &double.url(), "--openspec"])
+        .arg(&repo.root)
+        .output()
+        .unwrap();
+    let (code, _, err) = crate::read_lines(&output);
+    assert_eq!(code, Some(0), "{err}");
+    let said = |name: &str| {
+        let result = repo.json(&format!("{TASKS}/{name}.task.json.result.json"));
+        result["described_by"].as_str().unwrap().to_owned()
+    };
+    assert!(said("model").starts_with("tiny:1b (2 of 2 questions answered)"), "{}", said("model"));
+    assert!(
+        said("rules").contains("rules; no model") && said("rules").contains("huge:999b"),
+        "{}",
+        said("rules")
+    );
+    let by_model = |brick: &str| {
+        let artifacts = inspect(&repo, brick)["artifacts"].clone();
+        artifacts.as_array().unwrap().iter().filter(|a| a["semantics"]["source"] == "llm").count()
+    };
+    assert_eq!((by_model("bricks/model.brick"), by_model("bricks/rules.brick")), (2, 0));
+}
+
+#[test]
+fn two_programs_at_once_do_each_task_once() {
     const COUNT: usize = 24;
+    let repo = Repo::new();
     for n in 0..COUNT {
         repo.task(&format!("t{n}"), r#"{"task_id":"t","type":"convert_directory","source":"src"}"#);
     }

@@ -137,12 +137,10 @@ fn an_odd_list_differs_in_the_ticked_characters_alone() {
         return;
     }
     let repo = Repo::new();
-    let foundry: String = ["1.1", "1.2", "1.10", "2.1", "3", "4.1"]
-        .iter()
-        .map(|number| format!("  \"{number}\": {{source: src/a.conf}}\n"))
-        .collect();
+    let jobs = ["1.1", "1.2", "1.10", "2.1", "3", "4.1"];
+    let jobs = jobs.map(|number| format!("  \"{number}\": {{source: src/a.conf}}\n")).concat();
     let tasks = "\u{feff}# T\u{e2}ches \u{1f9f1}\r\n\r\n- [ ] 1.1 \u{dc}ber `code` \u{2014} a | b\r\n  * [ ] 1.2 nested\r\n\t+ [ ] 1.10 deeper\r\n\r\n```sh\r\n1. [ ] 2.1 in a fence\r\n```\r\n2) [~] **3** begun\r\n- [x] 5.1 by hand\r\n- [ ] no number\r\n> - [ ] quoted\r\n-   [ ]   4.1   last, without a line end";
-    repo.change("odd", &format!("jobs:\n{foundry}"), tasks);
+    repo.change("odd", &format!("jobs:\n{jobs}"), tasks);
     let (_, before, total) = apply(&repo.root, "odd");
     assert_eq!(before, 1);
     let (code, lines, err) = repo.run(&[]);

@@ -1,5 +1,7 @@
 //! Reports: what an administrator wants to know, as Markdown and as JSON.
 
+use std::fmt::Write as _;
+
 use serde_json::Value;
 
 pub mod modules;
@@ -31,7 +33,7 @@ fn table(head: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
     let mut text = format!("| {} |\n|{}\n", head.join(" | "), " --- |".repeat(head.len()));
     for row in rows {
         let cells: Vec<String> = row.iter().map(|text| cell(text)).collect();
-        text += &format!("| {} |\n", cells.join(" | "));
+        let _ = writeln!(text, "| {} |", cells.join(" | "));
     }
     text
 }

@@ -1,7 +1,8 @@
 //! Kernel modules in a directory: who made and signed each, what for, what it reaches into, what to think of that.
 
+use std::fmt::Write as _;
 use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -180,7 +181,7 @@ fn examine(path: &Path, running: &str) -> Scanned {
 
 /// The release in whose directory a module is: `/lib/modules/RELEASE/...`.
 fn directory_release(path: &Path) -> Option<&str> {
-    let mut parts = path.components().map(|part| part.as_os_str());
+    let mut parts = path.components().map(Component::as_os_str);
     parts.by_ref().find(|part| *part == "modules")?;
     parts.next()?.to_str()
 }
@@ -319,18 +320,19 @@ impl Report for Scan {
 
     fn markdown(&self, title: &str) -> String {
         let mut text = format!("# Kernel modules: {}\n\n", super::cell(title));
-        text += &format!(
+        let _ = write!(
+            text,
             "Source `{}`, running kernel {}.\n\n",
             self.source.replace('`', "'"),
             super::cell(&self.running)
         );
         for (_, words, count) in self.counts() {
             if count > 0 || words == "modules" {
-                text += &format!("- {count} {words}\n");
+                let _ = writeln!(text, "- {count} {words}");
             }
         }
         if self.left_out > 0 {
-            text += &format!("- {} more were left out, since max_files says so\n", self.left_out);
+            let _ = writeln!(text, "- {} more were left out, since max_files says so", self.left_out);
         }
         text += "\nWhat is said here comes from the files alone: `.modinfo`, the symbols that a module uses, the signature \
             at its end. Whether a signature is valid is decided by the kernel that loads the module.\n";

@@ -1,6 +1,7 @@
 //! This host in words: system, kernel, processor, memory, mounts, modules, services, listening sockets.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fmt::Write as _;
 use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -386,7 +387,7 @@ impl Report for System {
             text += "Nothing.\n";
         }
         for finding in findings {
-            text += &format!("- {}\n", super::cell(&finding));
+            let _ = writeln!(text, "- {}", super::cell(&finding));
         }
         text += "\n## System\n\n";
         let uptime =
@@ -443,9 +444,11 @@ impl Report for System {
         if !self.services.systemd {
             text += "systemd does not run here.\n\n";
         }
-        text += &format!("Running ({}): {}\n\n", self.services.running.len(), words(&self.services.running));
-        text += &format!(
-            "Start by themselves ({}): {}\n",
+        let _ =
+            write!(text, "Running ({}): {}\n\n", self.services.running.len(), words(&self.services.running));
+        let _ = writeln!(
+            text,
+            "Start by themselves ({}): {}",
             self.services.enabled.len(),
             words(&self.services.enabled)
         );
