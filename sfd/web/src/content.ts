@@ -1,0 +1,107 @@
+// What is in a file: as text or in hexadecimal, fetched in pages. Never asked for when it is redacted.
+
+import { api, ApiError, messageOf } from "./api";
+import { button, h, replace } from "./dom";
+import { hexRows, looksLikeText, size, visible } from "./format";
+import { bytesOfBase64 } from "./paths";
+import type { Artifact } from "./types";
+
+/** Bytes in a page; hexadecimal takes four characters for each. */
+const PAGE = { text: 32 << 10, hex: 4 << 10 } as const;
+/** No more than this many bytes of one file are put into the page. */
+const BYTES_MAX = { text: 512 << 10, hex: 64 << 10 } as const;
+
+type View = keyof typeof PAGE;
+
+export class Content {
+  readonly element = h("section", { class: "content", "aria-label": "Contents" });
+  readonly #brick: string;
+  readonly #artifact: Artifact;
+  readonly #signal: AbortSignal;
+  #view: View | null = null;
+
+  constructor(brick: string, artifact: Artifact, signal: AbortSignal) {
+    this.#brick = brick;
+    this.#artifact = artifact;
+    this.#signal = signal;
+    if (artifact.redacted) {
+      this.#say("Redacted. What is in it is neither in the brick nor sent to this page.");
+    } else if (artifact.size === 0 && artifact.type === "file") {
+      this.#say("It is empty.");
+    } else if (!artifact.exact) {
+      this.#say("The brick holds a digest of it, not the bytes: it is larger than its place.");
+    } else {
+      void this.#open();
+    }
+  }
+
+  #say(text: string): void {
+    replace(this.element, h("h3", {}, "Contents"), h("p", { class: "quiet" }, text));
+  }
+
+  async #open(): Promise<void> {
+    try {
+      const first = await this.#page(0, PAGE.hex);
+      if (first.total === 0) this.#say("It is empty.");
+      else await this.#show(looksLikeText(first.bytes) ? "text" : "hex");
+    } catch (error) {
+      this.#trouble(error);
+    }
+  }
+
+  #trouble(error: unknown): void {
+    if (this.#signal.aborted) return;
+    if (error instanceof ApiError && (error.status === 403 || error.status === 404)) this.#say(error.message);
+    else {
+      replace(
+        this.element,
+        h("h3", {}, "Contents"),
+        h("p", { class: "bad" }, `Could not be read: ${messageOf(error)}. `),
+        button({}, () => void this.#open(), "Try again"),
+      );
+    }
+  }
+
+  async #page(offset: number, len: number): Promise<{ bytes: Uint8Array; total: number }> {
+    const { base64, len: total } = await api.content(this.#brick, this.#artifact, offset, len, this.#signal);
+    return { bytes: bytesOfBase64(base64), total };
+  }
+
+  async #show(view: View): Promise<void> {
+    this.#view = view;
+    const pre = h("pre", { tabindex: 0, "aria-label": view === "text" ? "Text" : "Hexadecimal" });
+    const foot = h("div", { class: "content-foot" });
+    const choice = (each: View, text: string): HTMLElement =>
+      button({ "aria-pressed": String(each === view) }, () => void this.#show(each), text);
+    replace(
+      this.element,
+      h("div", { class: "content-head" }, h("h3", {}, "Contents"), choice("text", "Text"), choice("hex", "Hex")),
+      pre,
+      foot,
+    );
+    await this.#more(view, pre, foot, 0, new TextDecoder());
+  }
+
+  async #more(view: View, pre: HTMLElement, foot: HTMLElement, from: number, decoder: TextDecoder): Promise<void> {
+    replace(foot, h("span", { class: "quiet" }, "Reading ..."));
+    try {
+      const { bytes, total } = await this.#page(from, PAGE[view]);
+      if (this.#view !== view) return;
+      const end = from + bytes.length;
+      const last = end >= total || bytes.length === 0;
+      const text = view === "text" ? visible(decoder.decode(bytes, { stream: !last })) : `${hexRows(bytes, from)}\n`;
+      pre.appendChild(document.createTextNode(text));
+      replace(foot);
+      if (last) {
+        foot.appendChild(h("span", { class: "quiet" }, `all ${size(total)}`));
+      } else if (end >= BYTES_MAX[view]) {
+        foot.appendChild(h("span", { class: "quiet" }, `${size(end)} of ${size(total)}; all of it: sfd extract`));
+      } else {
+        const more = button({}, () => void this.#more(view, pre, foot, end, decoder), "More");
+        foot.append(more, h("span", { class: "quiet" }, `${size(end)} of ${size(total)}`));
+      }
+    } catch (error) {
+      this.#trouble(error);
+    }
+  }
+}
