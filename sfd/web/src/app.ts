@@ -510,6 +510,7 @@ export class App {
         this.bar.setWhere(this.names.here(this.camera, this.bricks));
       }
       this.overlay.directories = this.names.directories;
+      this.overlay.files = this.names.files;
       // The frame after the last movement puts the names exactly.
       this.#layoutDue = moved;
     }

@@ -43,6 +43,8 @@ export class Names {
   #origin = { x: 0, y: 0, scale: 0 };
   /** The directories whose names are on the screen, on the plane. */
   directories: Rect[] = [];
+  /** Files that are large enough on the screen to be told apart by an outline, on the plane. */
+  files: Rect[] = [];
 
   constructor(layer: HTMLElement) {
     this.#layer = layer;
@@ -121,6 +123,7 @@ export class Names {
     const rects = new Map<string, Rect>();
     const candidates: Candidate[] = [];
     const looks = new Map<string, Label>();
+    this.files = [];
     for (const brick of bricks) {
       const key = `district:${brick.name}`;
       const rect = camera.toScreen(districtRect(brick));
@@ -131,6 +134,7 @@ export class Names {
         const labelKey = `${brick.name}:${keyOf(label)}`;
         const plane = toPlane(brick, label);
         const rank = label.type === "dir" ? "dir" : "file";
+        if (rank === "file") this.files.push(plane);
         candidates.push({
           key: labelKey,
           text: shown(label.name) + (rank === "dir" ? "/" : ""),

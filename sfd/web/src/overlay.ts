@@ -32,6 +32,8 @@ export class Overlay {
   selected: Rect | null = null;
   /** Directories whose names are on the screen, on the plane. */
   directories: Rect[] = [];
+  /** Files that are large enough for an outline, on the plane. */
+  files: Rect[] = [];
   #pulses: Pulse[] = [];
 
   pulse(rects: readonly Rect[]): void {
@@ -56,6 +58,12 @@ export class Overlay {
       const rect = camera.toScreen(districtRect(brick));
       if (intersects(rect, screen)) outline(rect, 0.5, 1, this.ink.frame);
     }
+    for (const file of this.files) {
+      const rect = camera.toScreen(file);
+      if (intersects(rect, screen)) g.rect(Math.round(rect.x) + 0.5, Math.round(rect.y) + 0.5, Math.round(rect.w), Math.round(rect.h));
+    }
+    // One path: five hundred strokes of their own would cost a frame.
+    if (this.files.length > 0) g.stroke({ width: 1, color: this.ink.line, alpha: 0.22, alignment: 0.5 });
     for (const directory of this.directories) {
       const rect = camera.toScreen(directory);
       if (!intersects(rect, screen)) continue;

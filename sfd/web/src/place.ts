@@ -71,6 +71,8 @@ function placeOne(candidate: Candidate, screen: Rect, measure: Measure, taken: G
     // Above its district; while that is above the screen's edge, at the edge.
     const seen = intersection(rect, screen);
     if (seen.w < 30 || seen.h < 10) return null;
+    // Deep inside, the bar names it.
+    if (seen.w >= screen.w && seen.h >= screen.h) return null;
     const y = Math.max(rect.y - height - 2, screen.y + 4);
     const x = Math.max(rect.x, screen.x + 4);
     return fits({ x, y, w, h: height }, taken) ? { key, text: candidate.text, rank, x, y, w } : null;
