@@ -1,6 +1,6 @@
 // Requests to the daemon. Every one can be given up (AbortSignal), and every failure says what it was about.
 
-import { queryOf } from "./paths";
+import { keyOf, queryOf } from "./paths";
 import type {
   Artifact,
   Brick,
@@ -100,9 +100,21 @@ export const api = {
   ) => json<{ rows: HistoryRow[]; more: boolean }>(address("/api/history", query), signal),
 };
 
-/** What the labels of a brick can tell of its root: where its used part is. */
+/** Where the used part of a brick is: what its root's name covers. The rest of the curve is free. */
 export async function usedPart(brick: Brick, signal?: AbortSignal): Promise<Rect> {
   const whole = { x: 0, y: 0, w: brick.side, h: brick.side };
-  const root = await api.artifact(brick.name, { path: brick.root }, signal);
-  return root.w > 0 && root.h > 0 ? { x: root.x, y: root.y, w: root.w, h: root.h } : whole;
+  const { labels } = await api.labels(brick.name, whole, 1, 1, signal);
+  const [root] = labels;
+  return root?.path === brick.root ? root : whole;
+}
+
+/** Names around a directory's own block that are looked through for its area: those of everything above it, and it. */
+const ABOVE_MAX = 256;
+
+/** What an artifact covers: its own block, or of a directory what is below it. */
+export async function areaOf(brick: Brick, artifact: Short, signal?: AbortSignal): Promise<Rect> {
+  if (artifact.type !== "dir") return artifact;
+  const { x, y, w, h } = artifact;
+  const { labels } = await api.labels(brick.name, { x, y, w, h }, 1, ABOVE_MAX, signal);
+  return labels.find((label) => keyOf(label) === keyOf(artifact)) ?? artifact;
 }

@@ -2,7 +2,7 @@
 
 import type { Renderer } from "pixi.js";
 import { Container } from "pixi.js";
-import { api, ApiError, messageOf, usedPart } from "./api";
+import { api, ApiError, areaOf, messageOf, usedPart } from "./api";
 import type { Bar } from "./bar";
 import { Camera } from "./camera";
 import { CatchUp } from "./catchup";
@@ -67,6 +67,8 @@ export class App {
   #redraw = true;
   #layoutDue = true;
   #panelTimer = 0;
+  /** What the panel's artifact covers, on the plane. */
+  #selectedArea: Rect | null = null;
   #tileTrouble: string | null = null;
   #refreshing = false;
   /** Milliseconds between frames in which the view moved, the newest last; for measurements. */
@@ -109,9 +111,9 @@ export class App {
     };
     this.#panel.onclose = () => this.closePanel();
     this.#panel.onopen = (ref) => void this.select(ref, "fly");
-    this.#panel.onfly = (artifact) => {
+    this.#panel.onfly = () => {
       this.showMap();
-      this.flyTo(artifact);
+      this.flyToSelected();
     };
     this.#recent.ongo = (row) => {
       this.showMap();
@@ -241,7 +243,7 @@ export class App {
     } else if (event.kind === "burst") {
       this.#changed(event.data.brick, event.data.rects, event.data.tree);
       this.names.forget(event.data.brick);
-      this.#recent.addBurst(event.data);
+      if (event.data.count > 0) this.#recent.addBurst(event.data);
       this.#panelSoon(null);
     } else {
       this.#change(event.data);
@@ -351,10 +353,12 @@ export class App {
     const artifact = await this.#panel.open(brick, ref);
     if (artifact === null) {
       this.overlay.selected = null;
+      this.#selectedArea = null;
     } else {
-      this.overlay.selected = toPlane(brick, artifact);
-      if (how === "fly") this.flyTo(artifact);
-      if (how === "jump") this.flyTo(artifact, true);
+      const area = await areaOf(brick, artifact).catch(() => artifact);
+      this.#selectedArea = toPlane(brick, area);
+      this.overlay.selected = this.#selectedArea;
+      if (how !== "stay") this.flyToSelected(how === "jump");
     }
     this.#redraw = true;
   }
@@ -376,18 +380,13 @@ export class App {
     );
   }
 
-  flyTo(artifact: Rect & PathRef, jump = false): void {
-    const brick = brickOfPath(this.bricks, artifact.path);
-    if (brick === null || artifact.w <= 0) return;
+  flyToSelected(jump = false): void {
+    const area = this.#selectedArea;
+    if (area === null || area.w <= 0) return;
     this.#insets();
-    const view = this.camera.viewOf(toPlane(brick, artifact), MARGIN, FLY_SCALE_MAX);
+    const view = this.camera.viewOf(area, MARGIN, FLY_SCALE_MAX);
     if (jump) this.camera.jump(view);
     else this.camera.fly(view);
-  }
-
-  flyToSelected(): void {
-    const { artifact } = this.#panel;
-    if (artifact !== null) this.flyTo(artifact);
   }
 
   flyToAll(): void {
@@ -408,6 +407,7 @@ export class App {
     byId("panel").hidden = true;
     document.body.classList.remove("panel-open");
     this.overlay.selected = null;
+    this.#selectedArea = null;
     if (location.hash !== "") history.pushState(null, "", location.pathname + location.search);
     this.#redraw = true;
   }

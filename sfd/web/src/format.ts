@@ -61,12 +61,13 @@ export function modeBits(mode: number): string {
   return `${out} (0${(mode & 0o7777).toString(8)})`;
 }
 
-export function writerText(writers: readonly Writer[]): string {
+/** Who did it, in a line; `more` are those that are known only as a number. */
+export function writerText(writers: readonly Writer[], more = 0): string {
   const [first] = writers;
-  if (first === undefined) return "nobody was seen doing it";
+  if (first === undefined) return "nobody that was seen";
   const pid = first.pid === undefined ? "" : `[${first.pid}]`;
-  const more = writers.length > 1 ? ` and ${writers.length - 1} more` : "";
-  return `${first.comm}${pid}${more}`;
+  const others = writers.length - 1 + more;
+  return `${first.comm}${pid}${others > 0 ? ` and ${others} more` : ""}`;
 }
 
 /** Bytes in a row of a hex view. */

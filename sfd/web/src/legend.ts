@@ -13,6 +13,28 @@ const WORDS: Record<Mode, { name: string; says: string }> = {
   age: { name: "Age", says: "How long ago it was changed." },
 };
 
+/** One line for each group of kinds that share a colour, else for each entry. */
+function lines(entries: Palette[Mode], theme: Theme): { text: string; colour: string; members?: string }[] {
+  const words = (text: string): string => shown(text.replaceAll("_", " "));
+  const groups = new Map<string, { text: string; colour: string; members: string }>();
+  const out: { text: string; colour: string; members?: string }[] = [];
+  for (const entry of entries) {
+    if (entry.group === undefined) {
+      out.push({ text: words(entry.label), colour: entry[theme] });
+      continue;
+    }
+    const known = groups.get(entry.group);
+    if (known !== undefined) {
+      known.members += `, ${words(entry.label)}`;
+      continue;
+    }
+    const line = { text: words(entry.group), colour: entry[theme], members: words(entry.label) };
+    groups.set(entry.group, line);
+    out.push(line);
+  }
+  return out;
+}
+
 export class Legend {
   onmode: (mode: Mode) => void = () => undefined;
   readonly #root: HTMLElement;
@@ -52,17 +74,17 @@ export class Legend {
         "ul",
         { class: "marks", "aria-label": "Marks" },
         h("li", {}, h("i", { class: "swatch hatched" }), "hatched: not verified, may be outdated"),
-        h("li", {}, h("i", { class: "swatch redacted" }), "marked: redacted, its contents are not kept"),
+        h("li", {}, h("i", { class: "swatch redacted" }), "dotted: redacted, its contents are not kept"),
       ),
     );
   }
 
   #swatches(entries: Palette[Mode], theme: Theme): HTMLElement {
     const list = h("ul", { class: "swatches", "aria-label": "Colours", tabindex: 0 });
-    for (const entry of entries) {
+    for (const { text, colour, members } of lines(entries, theme)) {
       const swatch = h("i", { class: "swatch" });
-      swatch.style.backgroundColor = entry[theme];
-      list.appendChild(h("li", {}, swatch, shown(entry.label.replaceAll("_", " "))));
+      swatch.style.backgroundColor = colour;
+      list.appendChild(h("li", { title: members }, swatch, text));
     }
     if (entries.length === 0) list.appendChild(h("li", {}, "..."));
     return list;

@@ -15,7 +15,7 @@ export class Panel {
   onclose: () => void = () => undefined;
   /** Somebody wants another artifact: one of the directories above. */
   onopen: (ref: PathRef) => void = () => undefined;
-  onfly: (artifact: Artifact) => void = () => undefined;
+  onfly: () => void = () => undefined;
   readonly #root: HTMLElement;
   #abort = new AbortController();
   #brick: Brick | null = null;
@@ -130,7 +130,9 @@ export class Panel {
     }
     const body = h("div", { class: "panel-body" }, badges, about);
     if (artifact.unverified) {
-      append(body, h("p", { class: "note" }, "Not verified: sfd lost track and has not looked again yet; what is shown may be outdated."));
+      append(body, h("p", { class: "note" }, `Not verified: sfd lost track and has not looked again yet; what is shown may be outdated.${
+          artifact.unverified_reason ? ` (${shown(artifact.unverified_reason)})` : ""
+        }`));
     }
     if ((risk.reasons ?? []).length > 0) {
       append(
@@ -162,7 +164,7 @@ export class Panel {
     return h(
       "div",
       { class: "actions" },
-      button({}, () => this.onfly(artifact), "Show on the map"),
+      button({}, () => this.onfly(), "Show on the map"),
       copy("Copy path", artifact.path),
       copy("Copy link", link),
     );

@@ -72,9 +72,10 @@ export function changeText(row: HistoryRow, withPath: boolean): HTMLElement {
       "span",
       { class: "quiet change-who" },
       "by ",
-      h("bdi", {}, shown(writerText(row.writers))),
+      h("bdi", {}, shown(writerText(row.writers, row.more_writers))),
       withPath ? h("bdi", { class: "change-dir" }, ` in ${shown(parentOf(row.path))}`) : null,
     ),
+    row.from === undefined ? null : h("span", { class: "quiet" }, "was ", h("bdi", {}, shown(row.from))),
     row.detail ? h("span", { class: "quiet" }, shown(row.detail)) : null,
     ...row.meaning.slice(0, 3).map((line) => h("span", { class: "meaning" }, shown(line))),
   );

@@ -40,6 +40,8 @@ export interface Bricks {
 export interface PaletteEntry {
   value: number;
   label: string;
+  /** Of kinds: what those of this colour have in common. */
+  group?: string;
   light: string;
   dark: string;
 }
@@ -88,8 +90,13 @@ export interface HistoryRow extends PathRef {
   at_ns: number;
   brick: string;
   verb: string;
-  detail?: string;
+  detail?: string | null;
+  /** Where it was before it was renamed. */
+  from?: string;
   writers: Writer[];
+  /** Writers that are not listed any more, and changes of which nobody knows who made them. */
+  more_writers?: number;
+  unknown_writers?: number;
   risk: number;
   reasons?: string[];
   meaning: string[];
@@ -106,6 +113,7 @@ export interface Artifact extends Short {
   exact: boolean;
   target?: string;
   changed_ns?: number;
+  unverified_reason?: string;
   semantics: {
     title: string;
     summary: string;

@@ -283,6 +283,6 @@ describe("format", () => {
   });
   it("writers", () => {
     expect(format.writerText([{ comm: "tee", pid: 7 }, { comm: "cat" }])).toBe("tee[7] and 1 more");
-    expect(format.writerText([])).toBe("nobody was seen doing it");
+    expect(format.writerText([])).toBe("nobody that was seen");
   });
 });
