@@ -9,6 +9,7 @@
 //! | contents from before changes | per file, in all, by age ([`VersionConfig`]) | the oldest are dropped; the row says so, and `sfd status` counts them |
 //! | artifacts that a language model is to describe | [`crate::enrich::queue::QUEUE_MAX`] | the least interesting are forgotten and counted, and found again by a sweep |
 //! | clients' orders -> agent | [`ERRANDS_MAX`], and as many in the agent | the clients wait |
+//! | notes of commits to the map ([`crate::map::feed`]) | 256 | the map reads the brick again; counted |
 //! | raw events to `sfd events` | [`TAP_LINES`] lines a client | the oldest are dropped and the client is told how many |
 //!
 //! One task selects and hands over; one thread (the [`worker`]) owns the roots and does all reading and folding, so
@@ -29,6 +30,7 @@ mod latecomers;
 mod later;
 mod mapped;
 mod names;
+mod notes;
 mod observe;
 mod reconcile;
 mod resolve;
@@ -72,6 +74,7 @@ use crate::collect::{
     NameHooks, Rung,
 };
 use crate::enrich::{Enricher, LlmStatus, Service};
+use crate::map::{Bound, MapStatus, Served};
 use labels::{Labeller, LaneMaker};
 use worker::{Order, Report, Worker};
 
@@ -199,6 +202,8 @@ pub struct Status {
     pub latency: Latency,
     /// The language model.
     pub llm: LlmStatus,
+    /// The map; `None`: none is served.
+    pub map: Option<MapStatus>,
     /// Resident memory, bytes.
     pub rss_bytes: Option<u64>,
     /// Whether the first comparison of every root is over.
@@ -231,6 +236,8 @@ pub struct Agent {
     enricher: Enricher,
     /// What looks at files for it.
     lanes: HashMap<Arc<str>, LaneMaker>,
+    /// The map, bound and not served yet.
+    map: Option<Bound>,
 }
 
 impl Agent {
@@ -262,6 +269,11 @@ impl Agent {
         let baseline_done = Arc::new(AtomicBool::new(false));
         let names: Vec<String> = config.roots.iter().map(|root| root.display().to_string()).collect();
         info!(?rung, roots = %names.join(","), state = %config.state.display(), "watching");
+        let map = config.map.clone().and_then(|map| {
+            let roots = config.roots.iter().cloned().zip(brick_names(&config.roots));
+            let roots = roots.map(|(root, name)| (name, root.clone(), setup::kind_of(&root))).collect();
+            Bound::new(Served { config: map, state: config.state.clone(), roots, feed: config.feed.clone() })
+        });
         let status = status_source(
             (rung, name_hooks),
             why,
@@ -270,6 +282,7 @@ impl Agent {
             &shared,
             &baseline_done,
             enricher.clone(),
+            map.as_ref().map(Bound::status),
         );
         let (tap, _) = broadcast::channel(TAP_LINES);
         let watches_proc = config.roots.iter().any(|root| setup::kind_of(root) == RootKind::Proc);
@@ -291,7 +304,13 @@ impl Agent {
             mounts: None,
             enricher,
             lanes,
+            map,
         })
+    }
+
+    /// The address of the map, with its token; `None`: there is no map.
+    pub fn map_url(&self) -> Option<String> {
+        self.map.as_ref().map(Bound::url)
     }
 
     /// What `sfd status` shows, now or whenever called later.
@@ -329,9 +348,14 @@ impl Agent {
                 None
             }
         };
+        let map = self.map.take().filter(|_| !once).and_then(|map| {
+            let served = map.serve(self.status());
+            served.inspect_err(|error| warn!(%error, "no map; `sfd map` will not work")).ok()
+        });
         // A baseline that is done is kept whole, however long the disk takes; nobody is waiting for a signal's effect.
         let mut patience = None;
         let result = self.select(shutdown, once, asked, &mut patience).await;
+        drop(map);
         if let Some(service) = service {
             service.abort();
         }
@@ -501,6 +525,7 @@ impl Agent {
 /// Gives the status whenever it is called.
 pub type StatusSource = Arc<dyn Fn() -> Status + Send + Sync>;
 
+#[expect(clippy::too_many_arguments, reason = "the one place where a status is put together")]
 fn status_source(
     (rung, name_hooks): (Rung, Option<NameHooks>),
     why: Vec<String>,
@@ -509,6 +534,7 @@ fn status_source(
     shared: &Arc<Shared>,
     baseline_done: &Arc<AtomicBool>,
     enricher: Enricher,
+    map: Option<Arc<dyn Fn() -> MapStatus + Send + Sync>>,
 ) -> StatusSource {
     let started_ns = now_ns();
     let (counters, shared, baseline_done) =
@@ -526,6 +552,7 @@ fn status_source(
         roots: shared.roots(),
         latency: shared.latency(),
         llm: enricher.status(),
+        map: map.as_ref().map(|map| map()),
         rss_bytes: rss_bytes(),
         baseline_done: baseline_done.load(Ordering::Relaxed),
     })

@@ -9,6 +9,7 @@
 //! enrich/    Artifact   -> Semantics  a language model, off the hot path; rules are in artifact/kinds/
 //! fold/      Artifact   -> FoldPlan   layout and the affected Hilbert intervals; pure
 //! brick/     FoldPlan   -> bytes      V2BR file, catalog, crash safety
+//! map/       brick      -> browser    HTTP: tiles, what is where, what changes
 //! agent      wires them together
 //! cli/       the commands
 //! ```
@@ -21,3 +22,4 @@ pub mod cli;
 pub mod collect;
 pub mod enrich;
 pub mod fold;
+pub mod map;

@@ -58,6 +58,8 @@ impl Daemon {
         let mut child = command
             .args(["run", "--json", "--log", "info", "--watch", &watch.join(","), "--state"])
             .arg(state)
+            // The suites run side by side; those that want a map say where.
+            .args(if more.contains(&"--listen") { &[][..] } else { &["--listen", "off"] })
             .args(more)
             .stdout(Stdio::piped())
             .stderr(stderr)

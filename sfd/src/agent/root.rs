@@ -33,6 +33,7 @@ use crate::brick::{ArtifactId, BrickError, Compacted, Compaction, LiveBrick, Rec
 use crate::collect::{InodeId, Watch};
 use crate::enrich::Enricher;
 use crate::fold::{Block, FoldPlan, Layout, k_for_len};
+use crate::map::feed::Feed;
 
 /// Why everything is unverified after a loss.
 pub(super) const EVENTS_LOST: &str = "events were lost; waiting for the rescan";
@@ -121,6 +122,8 @@ pub(super) struct Opening<'a> {
     pub(super) versions: VersionConfig,
     /// Asks a language model; `None`: rules are all there is.
     pub(super) enricher: Option<Enricher>,
+    /// Tells the map of commits.
+    pub(super) feed: Feed,
 }
 
 /// One watched root.
@@ -159,6 +162,8 @@ pub(super) struct Root {
     pub(super) versions: VersionConfig,
     /// Asks a language model; `None`: rules are all there is.
     pub(super) enricher: Option<Enricher>,
+    /// Tells the map of commits.
+    pub(super) feed: Feed,
     /// Which reading of the package database the artifacts were judged by.
     packages_seen: u64,
     stop: Arc<AtomicBool>,
@@ -187,8 +192,20 @@ impl Root {
         watch: &mut dyn Watch,
         progress: &dyn Fn(u64),
     ) -> Result<Self, AgentError> {
-        let Opening { bricks, name, path, kind, mut view, mut looker, lane, stop, own, versions, enricher } =
-            opening;
+        let Opening {
+            bricks,
+            name,
+            path,
+            kind,
+            mut view,
+            mut looker,
+            lane,
+            stop,
+            own,
+            versions,
+            enricher,
+            feed,
+        } = opening;
         match LiveBrick::open(bricks, name) {
             Ok((brick, rows, recovery)) => {
                 // The brick has marked what it lost: no reason but a loss or a restart lets a look trust what was
@@ -210,8 +227,10 @@ impl Root {
                             Self::assemble(name, kind, inventory, view, looker, layout, brick, stop, own);
                         root.set_versions(versions);
                         root.enricher = enricher;
+                        root.feed = feed;
                         root.apply_rules()?;
                         root.distrust(RESTARTED)?;
+                        root.tell_all();
                         root.start_scan(false);
                         return Ok(root);
                     }
@@ -252,6 +271,8 @@ impl Root {
         });
         root.set_versions(versions);
         root.enricher = enricher;
+        root.feed = feed;
+        root.tell_all();
         root.brick.note_redaction(&root.looker.redactor().fingerprint()).map_err(AgentError::Brick)?;
         root.unwatched = unwatched;
         root.unlisted = unlisted;
@@ -315,6 +336,7 @@ impl Root {
             history_max: HISTORY_ROWS_MAX,
             versions: VersionConfig::default(),
             enricher: None,
+            feed: Feed::default(),
             packages_seen,
             stop,
             latencies_ns: Vec::new(),
@@ -368,6 +390,7 @@ impl Root {
         }
         self.brick.set_unverified_all(why).map_err(AgentError::Brick)?;
         self.inventory.unverify_all(why);
+        self.tell_all();
         Ok(())
     }
 
@@ -404,6 +427,7 @@ impl Root {
         }
         let (commit, born_ns) = self.draft.take();
         let stats = self.brick.commit(&commit).map_err(AgentError::Brick)?;
+        self.tell_commit(&commit);
         self.unsynced.get_or_insert_with(Instant::now);
         self.index_at.get_or_insert_with(|| Instant::now() + INDEX_AFTER);
         self.history_lines += commit.history.len() as u64;
@@ -530,6 +554,7 @@ impl Root {
                 self.inventory.put(row);
             }
         }
+        self.tell_all();
         let artifacts = unread.into_iter().map(|id| (id, Dirty::default())).collect();
         self.apply(Work { artifacts, paths: Vec::new() }, watch)?;
         Ok(compaction)

@@ -22,6 +22,8 @@ use crate::artifact::{Meta, Packages};
 use crate::collect::device::DeviceMap;
 use crate::collect::{CollectConfig, InodeId, NameSource, Source};
 use crate::enrich::{EnrichConfig, Enricher};
+use crate::map::MapConfig;
+use crate::map::feed::Feed;
 
 /// What `sfd run` works on.
 #[derive(Clone, Debug)]
@@ -52,6 +54,10 @@ pub struct AgentConfig {
     pub versions: VersionConfig,
     /// Which language model describes artifacts; `None`: none does.
     pub llm: Option<EnrichConfig>,
+    /// Where and how the map is served; `None`: it is not.
+    pub map: Option<MapConfig>,
+    /// Tells the map of commits.
+    pub feed: Feed,
     /// Bytes of the kernel's file-event ring; a power of two times the page size.
     pub file_ring_bytes: u32,
     /// Most inodes watched by the kernel side; beyond it scans do the work.
@@ -162,6 +168,7 @@ pub(super) fn prepare(
         let own = own.clone();
         let versions = config.versions;
         let enricher = enricher.cloned();
+        let feed = config.feed.clone();
         let lane = lane_maker(kind, path, config, state.path(), &redactor, &packages);
         if kind == RootKind::Tree {
             lanes.insert(Arc::from(name.as_str()), Arc::clone(&lane));
@@ -181,6 +188,7 @@ pub(super) fn prepare(
                 own: own.clone(),
                 versions,
                 enricher: enricher.clone(),
+                feed: feed.clone(),
             };
             Root::open(opening, watch, progress)
         });

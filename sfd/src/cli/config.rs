@@ -1,7 +1,10 @@
 //! Configuration: `/etc/sfd/sfd.toml`, then `--config`, then `SFD_*`, then flags; later ones win key by key.
 
 use std::collections::BTreeMap;
+use std::io;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -13,6 +16,8 @@ use crate::brick::VersionLimits;
 use crate::brick::catalog::VERSION_BYTES_MAX;
 use crate::collect::{NameSource, Source};
 use crate::enrich::EnrichConfig;
+use crate::map::feed::Feed;
+use crate::map::{MapConfig, Token};
 
 /// The file that is read if it exists.
 const SYSTEM_CONFIG: &str = "/etc/sfd/sfd.toml";
@@ -26,6 +31,11 @@ pub const KEYS: &[(&str, &str, &str)] = &[
         "name_hooks",
         "\"auto\"",
         "eBPF hooks for names and attributes: auto (the cheapest that works), change_time, function, syscall",
+    ),
+    (
+        "listen",
+        "\"127.0.0.1:7317\"",
+        "address of the map, or off; when the port is taken, the next free one of ten",
     ),
     ("exclude", "[]", "globs of absolute paths to leave out"),
     ("redact", "true", "keep secrets out of bricks"),
@@ -74,6 +84,8 @@ pub struct Config {
     pub source: Source,
     /// Which eBPF hooks for names and attributes.
     pub name_hooks: NameSource,
+    /// Address of the map, or `off`.
+    pub listen: String,
     /// Globs to leave out.
     pub exclude: Vec<String>,
     /// Whether secrets are redacted.
@@ -265,7 +277,35 @@ impl Config {
         if self.watched_max == 0 {
             return Err(CliError::usage("watched_max = 0: must be at least 1"));
         }
+        self.listen()?;
         self.check_llm()
+    }
+
+    /// Where the map is to be served; `None`: nowhere.
+    fn listen(&self) -> Result<Option<SocketAddr>, CliError> {
+        if self.listen == "off" {
+            return Ok(None);
+        }
+        let text = self.listen.strip_prefix("localhost:").map(|port| format!("127.0.0.1:{port}"));
+        let address = text.as_deref().unwrap_or(&self.listen).parse();
+        address.map(Some).map_err(|_| {
+            let listen = &self.listen;
+            CliError::usage(format!("listen = {listen:?}: must be off or an address such as 127.0.0.1:7317"))
+        })
+    }
+
+    /// The map, with a token that is new with every start of the program.
+    fn map(&self) -> Result<Option<MapConfig>, CliError> {
+        static TOKEN: OnceLock<Token> = OnceLock::new();
+        let Some(listen) = self.listen()? else { return Ok(None) };
+        let token = match TOKEN.get() {
+            Some(token) => token.clone(),
+            None => {
+                let new = Token::random().map_err(|error| CliError::io("random numbers", &io::Error::other(error)))?;
+                TOKEN.get_or_init(|| new).clone()
+            }
+        };
+        Ok(Some(MapConfig { listen, token }))
     }
 
     /// The state directory, made if needed.
@@ -319,6 +359,8 @@ impl Config {
                 tokens_per_day: self.llm_tokens_per_day,
                 state: state.clone(),
             }),
+            map: self.map()?,
+            feed: Feed::default(),
             file_ring_bytes: self.file_ring_kib * 1024,
             watched_max: self.watched_max,
         })

@@ -60,8 +60,8 @@ pub(super) fn run(args: &LogArgs, out: Out) -> Result<Exit, CliError> {
         path: path.map(|path| path.into_os_string().into_vec()),
         since_ns,
         comm: args.who.clone(),
-        after_id: None,
         limit: Some(args.limit),
+        ..HistoryQuery::default()
     };
     // Where each catalog's history ends is noted first: what comes in between is shown by the following, once.
     let mut ends = Vec::with_capacity(catalogs.len());

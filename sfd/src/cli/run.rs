@@ -41,6 +41,9 @@ pub(super) struct RunArgs {
     /// Who reports changes [default: auto]
     #[arg(long, value_enum)]
     source: Option<Source>,
+    /// Address of the map, or off [default: 127.0.0.1:7317]
+    #[arg(long, value_name = "ADDR|off")]
+    listen: Option<String>,
     /// Leave out what matches this glob of absolute paths; may be repeated
     #[arg(long, value_name = "GLOB")]
     exclude: Vec<String>,
@@ -170,6 +173,9 @@ fn layers(args: &RunArgs) -> Result<Layers, CliError> {
     if let Some(source) = args.source {
         layers.set("source", Value::String(source.name().to_owned()), "--source".into());
     }
+    if let Some(listen) = &args.listen {
+        layers.set("listen", Value::String(listen.clone()), "--listen".into());
+    }
     if !args.exclude.is_empty() {
         layers.set("exclude", Value::from(args.exclude.clone()), "--exclude".into());
     }
@@ -211,6 +217,9 @@ async fn serve(
         .map_err(|error| CliError::io("agent", &std::io::Error::other(error)))??;
     let status = agent.status();
     announce(&status(), out)?;
+    if let Some(url) = agent.map_url().filter(|_| !once) {
+        announce_map(&url, out)?;
+    }
     let (tell, told) = oneshot::channel();
     let progress =
         tokio::spawn(progress(agent.shared(), Arc::clone(&status), out, names.clone(), state.clone()));
@@ -285,6 +294,14 @@ fn announce(status: &Status, out: Out) -> Result<(), CliError> {
         line.extend(["; without ", &missing.join(", "), " (sfd doctor says what that costs)"]);
     }
     out.line(line)
+}
+
+/// Where the map is. The address is a secret: whoever has it can read what is watched.
+fn announce_map(url: &str, out: Out) -> Result<(), CliError> {
+    if out.json {
+        return out.json_line(&json!({ "event": "map", "url": url }));
+    }
+    out.line(format!("map: {url}"))
 }
 
 /// Shows how the baseline goes, then says that the picture is live.

@@ -14,6 +14,7 @@ use rustix::fs::{AtFlags, CWD, RenameFlags, Timespec, Timestamps, UTIME_OMIT};
 
 use super::check::Pixels;
 use super::kernel::{Kernel, Tricked, Tricks};
+use crate::map::feed::Feed;
 use crate::agent::RootKind;
 use crate::agent::resolve::Ancestors;
 use crate::agent::root::{Opening, Root, Work};
@@ -143,6 +144,7 @@ impl Rig {
             own: self.own.clone(),
             versions: self.versions,
             enricher: self.enricher.clone(),
+            feed: Feed::default(),
         };
         self.root = Some(Root::open(opening, &mut self.kernel, &|_| ()).unwrap());
         self

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
+use crate::map::feed::Feed;
 use crate::agent::resolve::Ancestors;
 use crate::agent::root::{Opening, Root};
 use crate::agent::status::Shared;
@@ -66,6 +67,7 @@ impl Running {
                 own: Vec::new(),
                 versions: VersionConfig::default(),
                 enricher: None,
+                feed: Feed::default(),
             };
             Root::open(opening, watch, progress)
         });

@@ -497,6 +497,13 @@ pub fn facts(input: &ArtifactInput<'_>) -> Vec<Fact> {
     (rule_of(input).facts)(&Body::of(input)).into_vec()
 }
 
+/// The facts of whole contents whose kind is known: of what is in a brick, without its file.
+pub fn facts_of(kind: Kind, contents: &[u8]) -> Vec<Fact> {
+    let body = Body { bytes: contents, whole: true, text: text::of(contents, true).unwrap_or_default() };
+    let rule = RULES.iter().find(|rule| rule.kind == kind);
+    rule.map(|rule| (rule.facts)(&body).into_vec()).unwrap_or_default()
+}
+
 /// Describes an artifact by rules alone.
 pub fn describe(input: &ArtifactInput<'_>) -> Semantics {
     let rule = rule_of(input);

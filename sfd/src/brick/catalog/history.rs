@@ -25,6 +25,8 @@ pub struct HistoryQuery {
     pub path: Option<Vec<u8>>,
     /// Not before, nanoseconds since the Unix epoch.
     pub since_ns: Option<i64>,
+    /// Not after, nanoseconds since the Unix epoch.
+    pub until_ns: Option<i64>,
     /// One of the writers has this command name.
     pub comm: Option<String>,
     /// Only lines numbered above this; the oldest of them first. Without it, the newest lines are given.
@@ -48,7 +50,7 @@ impl Catalog {
             "SELECT id, at_ns, path, from_path, verb, detail, ({WRITERS}), kind, risk, others, meaning, reasons FROM history \
              WHERE {by_path} AND (?4 IS NULL OR at_ns >= ?4) \
              AND (?5 IS NULL OR EXISTS (SELECT 1 FROM json_each(({WRITERS})) WHERE value ->> 'comm' = ?5)) \
-             AND id > ?6 ORDER BY id {direction} LIMIT ?7"
+             AND id > ?6 AND (?8 IS NULL OR at_ns <= ?8) ORDER BY id {direction} LIMIT ?7"
         );
         // Everything below a directory: "dir/" < path < "dir0", '0' being the byte after '/'.
         let below = |last: u8| {
@@ -66,6 +68,7 @@ impl Catalog {
             query.comm,
             query.after_id.unwrap_or(i64::MIN),
             query.limit.map_or(-1, i64::from),
+            query.until_ns,
         ];
         let mut lines = self
             .with_ref(|connection| {

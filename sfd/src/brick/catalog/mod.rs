@@ -4,6 +4,7 @@
 //! after the next checkpoint. Pixels are not ordered against it; the leaf hashes tell which of them to trust.
 
 mod history;
+mod outline;
 mod regions;
 mod rows;
 mod search;
@@ -15,6 +16,7 @@ use std::time::Duration;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, TransactionBehavior, params};
 
 pub use history::{HISTORY_ROWS_MAX, HistoryQuery};
+pub(crate) use outline::Outline;
 pub use search::{Found, Hit, SearchQuery};
 pub use versions::{Missing, VERSION_BYTES_MAX, Version, VersionLimits, VersionLine, VersionStats};
 
