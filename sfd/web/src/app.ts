@@ -30,6 +30,8 @@ const HISTORY_FIRST = 100;
 const LIST_MS = 250;
 /** The panel reads its artifact again when it rests this long after a change. */
 const PANEL_REST_MS = 120;
+/** The colours of age, and what changed since a moment of which the distance is shown, are made anew this often. */
+const AGE_MS = 60_000;
 /** Around what a flight goes to, on the screen. */
 const MARGIN = 0.3;
 /** A small file is shown with what is around it, not as large as the screen. */
@@ -71,6 +73,8 @@ export class App {
   #selectedArea: Rect | null = null;
   #tileTrouble: string | null = null;
   #refreshing = false;
+  /** What is watched but not up to date, and why. */
+  #closed: string[] = [];
   /** Milliseconds between frames in which the view moved, the newest last; for measurements. */
   readonly frames: number[] = [];
 
@@ -99,6 +103,7 @@ export class App {
     window.addEventListener("hashchange", () => void this.#followHash("fly"));
     window.setInterval(() => this.#recent.draw(), LIST_MS);
     window.setInterval(() => this.#banner(), 1000);
+    window.setInterval(() => this.#growOlder(), AGE_MS);
   }
 
   #wireParts(): void {
@@ -167,7 +172,6 @@ export class App {
     this.#resize();
     const whole = this.#wholeView();
     if (whole !== null) this.camera.jump(whole);
-    byId("cover").hidden = this.bricks.length > 0;
     this.#frame(performance.now());
     await this.#followHash("jump");
     this.stream.retry();
@@ -187,19 +191,12 @@ export class App {
   async #apply(bricks: Bricks): Promise<void> {
     this.bar.setHost(bricks);
     const grown = bricks.bricks.filter((b) => this.bricks.find((old) => old.name === b.name)?.side !== b.side);
-    this.bricks = bricks.bricks;
+    // A brick that is not open has a side of one cell: nothing to draw.
+    this.bricks = bricks.bricks.filter((b) => b.side > 1);
     this.tiles.setBricks(this.bricks);
     this.camera.setWorld(this.bricks.map(districtRect));
-    const cover = byId("cover");
-    if (this.bricks.length === 0) {
-      replace(
-        cover,
-        h("p", {}, "Nothing is watched yet."),
-        h("p", { class: "quiet" }, "Start the daemon with what you want to see: "),
-        h("code", {}, "sudo sfd run --watch /etc,/proc"),
-      );
-      cover.hidden = false;
-    } else cover.hidden = true;
+    this.#closed = bricks.bricks.flatMap((b) => (b.closed === null ? [] : [`${b.root} is not up to date: ${b.closed}`]));
+    this.#coverEmpty(bricks);
     if (grown.length > 0) {
       this.names.forget();
       this.#tree.reset();
@@ -207,6 +204,28 @@ export class App {
     }
     this.#layoutDue = true;
     this.#redraw = true;
+  }
+
+  /** When there is nothing to draw, says so, and what to do. */
+  #coverEmpty({ bricks }: Bricks): void {
+    const cover = byId("cover");
+    cover.hidden = this.bricks.length > 0;
+    if (this.bricks.length > 0) return;
+    if (bricks.length === 0) {
+      replace(
+        cover,
+        h("p", {}, "Nothing is watched yet."),
+        h("p", { class: "quiet" }, "Start the daemon with what you want to see:"),
+        h("code", {}, "sudo sfd run --watch /etc,/proc"),
+      );
+      return;
+    }
+    replace(
+      cover,
+      h("p", {}, "No picture is open at the moment."),
+      h("ul", {}, ...bricks.map((b) => h("li", {}, h("bdi", {}, b.root), `: ${b.closed ?? "it is being opened"}`))),
+      h("p", { class: "quiet" }, "It appears here when it is open; sfd status tells more."),
+    );
   }
 
   /** Where the used part of each brick is: the rest of the curve is free. */
@@ -220,6 +239,12 @@ export class App {
         }
       }),
     );
+  }
+
+  #growOlder(): void {
+    if (this.#mode !== "age" && this.#since === null) return;
+    for (const { name, side } of this.bricks) this.tiles.invalidate(name, [{ x: 0, y: 0, w: side, h: side }]);
+    this.#redraw = true;
   }
 
   /** Asks anew which bricks there are. */
@@ -547,6 +572,8 @@ export class App {
       const since = heard_ms === null ? "Not live" : `Not live since ${clock(heard_ms, now)}`;
       const next = retry_ms === null ? "" : ` Trying again in ${Math.max(0, Math.ceil((retry_ms - now) / 1000))} s.`;
       text = `${since}: ${why}.${next}`;
+    } else if (this.#closed.length > 0) {
+      text = this.#closed.join("; ");
     } else if (this.#tileTrouble !== null) {
       text = `A part of the picture could not be loaded: ${this.#tileTrouble}. Trying again.`;
     }

@@ -6,7 +6,7 @@ import { MODES } from "./types";
 import type { Mode, Palette, Theme } from "./types";
 
 const WORDS: Record<Mode, { name: string; says: string }> = {
-  kind: { name: "Kind", says: "What each file is." },
+  kind: { name: "Kind", says: "What each file is; paler where its bytes are no letters." },
   content: { name: "Content", says: "What each byte is." },
   entropy: { name: "Entropy", says: "How random the bytes are: high means compressed or encrypted." },
   risk: { name: "Risk", says: "How much should you care?" },
