@@ -1,7 +1,23 @@
 // A page of the map with everything noted that it asks, gets and complains about.
 
+import { existsSync, readFileSync } from "node:fs";
+import { join } from "node:path";
 import { until } from "./daemon.mjs";
 import { decode } from "./png.mjs";
+
+/** While one works on the front end: its files from this folder, under the headers of the daemon that has older ones in it. */
+const DIST = process.env.SFD_DIST;
+
+async function serveFrom(dist, page, url) {
+  await page.route(`${new URL(url).origin}/*`, async (route) => {
+    const { pathname } = new URL(route.request().url());
+    const file = join(dist, pathname === "/" ? "index.html" : pathname);
+    if (route.request().url().includes("token=") || !existsSync(file)) return route.continue();
+    const response = await route.fetch();
+    const body = response.status() === 200 ? readFileSync(file) : await response.body();
+    return route.fulfill({ response, body });
+  });
+}
 
 /** Opens the map; `hash` is where to. */
 export async function open(browser, url, { hash = "", ...options } = {}) {
@@ -26,6 +42,7 @@ export async function open(browser, url, { hash = "", ...options } = {}) {
     notes.dialogs.push(dialog.message());
     void dialog.dismiss();
   });
+  if (DIST) await serveFrom(DIST, page, url);
   // The first visit leaves the key as a cookie; the second one is as a person's later ones.
   await page.goto(url);
   if (hash !== "") {
@@ -77,6 +94,38 @@ export async function onlyPicture(page, only) {
     document.getElementById("names").hidden = hide;
     map.renderer.render(map.camera.viewport.parent);
   }, only);
+}
+
+/**
+ * Begins to look at a part of the picture (only the picture) in every frame that is drawn. What it returns waits for the
+ * first frame with other pixels there, and says when that was, in milliseconds since 1970.
+ */
+export async function watchPixels(page, clip) {
+  await page.evaluate(({ x, y, w, h }) => {
+    const { renderer } = window.sfdMap;
+    const { gl } = renderer;
+    const scale = renderer.resolution;
+    const area = [x, renderer.height / scale - y - h, w, h].map((v) => Math.floor(v * scale));
+    const read = () => {
+      const bytes = new Uint8Array(area[2] * area[3] * 4);
+      gl.readPixels(...area, gl.RGBA, gl.UNSIGNED_BYTE, bytes);
+      return bytes;
+    };
+    const render = Object.getPrototypeOf(renderer).render;
+    let before = null;
+    window.otherPixels = new Promise((resolve) => {
+      renderer.render = (...args) => {
+        render.apply(renderer, args);
+        const now = read();
+        before ??= now;
+        if (before.every((byte, i) => byte === now[i])) return;
+        delete renderer.render;
+        resolve(Date.now());
+      };
+    });
+    renderer.render(window.sfdMap.camera.viewport.parent);
+  }, clip);
+  return () => page.evaluate(() => window.otherPixels);
 }
 
 /** The panel shows this path. */

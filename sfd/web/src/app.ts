@@ -15,13 +15,13 @@ import { Overlay } from "./overlay";
 import type { Ink } from "./overlay";
 import { Panel } from "./panel";
 import { brickOfPath, hashOf, keyOf, pathOfHash } from "./paths";
-import { cellAt, districtRect, toPlane, union } from "./plane";
+import { cellAt, districtRect, intersects, toPlane, union } from "./plane";
 import { Recent } from "./recent";
 import { Stream } from "./stream";
 import { TileLayer } from "./tiles";
 import { TimeBar } from "./timebar";
 import { Tree } from "./tree";
-import type { Brick, Bricks, Change, Mode, Palette, PathRef, Rect, StreamEvent, Theme } from "./types";
+import type { Brick, Bricks, Burst, Change, Mode, Palette, PathRef, Rect, StreamEvent, Theme } from "./types";
 import { MODES } from "./types";
 
 /** Changes that came while nobody was here; more are behind `sfd log`. */
@@ -32,6 +32,12 @@ const LIST_MS = 250;
 const PANEL_REST_MS = 120;
 /** The colours of age, and what changed since a moment of which the distance is shown, are made anew this often. */
 const AGE_MS = 60_000;
+/** Where nothing but a pulse moves, 25 pictures a second are enough. */
+const PULSE_FRAME_MS = 40;
+/** Without a graphics card a picture takes longer than this; then pulses rest four times as long as one took, so that what
+    changed is not kept waiting by its own pulse. */
+const FRAME_MS_SLOW = 34;
+const PULSE_REST = 4;
 /** Around what a flight goes to, on the screen. */
 const MARGIN = 0.3;
 /** A small file is shown with what is around it, not as large as the screen. */
@@ -66,6 +72,10 @@ export class App {
   #theme: Theme = "light";
   #since: string | null = null;
   #last_ms = performance.now();
+  #drawn_ms = 0;
+  #drewLast = false;
+  /** What the last picture cost: the time to the next chance to draw. */
+  #cost_ms = 0;
   #redraw = true;
   #layoutDue = true;
   #panelTimer = 0;
@@ -266,13 +276,21 @@ export class App {
     } else if (event.kind === "state") {
       await this.#apply({ ...event.data });
     } else if (event.kind === "burst") {
-      this.#changed(event.data.brick, event.data.rects, event.data.tree);
-      this.names.forget(event.data.brick);
-      if (event.data.count > 0) this.#recent.addBurst(event.data);
-      this.#panelSoon(null);
+      this.#burst(event.data);
     } else {
       this.#change(event.data);
     }
+  }
+
+  #burst(burst: Burst): void {
+    const brick = this.#changed(burst.brick, burst.rects, burst.tree);
+    if (brick === null) return;
+    const selected = this.#selectedArea;
+    if (selected !== null && burst.rects.some((rect) => intersects(toPlane(brick, rect), selected))) this.#panelSoon(null);
+    // Without a count only pixels are others: a model's words, a directory's list.
+    if (burst.count === 0) return;
+    this.names.forget(burst.brick);
+    this.#recent.addBurst(burst);
   }
 
   /** The stream is there (again): what differs from the last time is fetched anew. */
@@ -525,7 +543,13 @@ export class App {
       this.frames.push(dt);
       if (this.frames.length > 4096) this.frames.splice(0, 2048);
     }
-    if (!moved && !arrived && !this.#redraw && !this.#layoutDue && !this.overlay.pulsing) return;
+    if (this.#drewLast) this.#cost_ms = dt;
+    this.#drewLast = false;
+    const rest = this.#cost_ms > FRAME_MS_SLOW ? this.#cost_ms * PULSE_REST : PULSE_FRAME_MS;
+    const pulses = this.overlay.pulsing && now - this.#drawn_ms >= rest;
+    if (!moved && !arrived && !this.#redraw && !this.#layoutDue && !pulses) return;
+    this.#drawn_ms = now;
+    this.#drewLast = true;
     this.#redraw = false;
     this.tiles.update(this.camera.view, this.camera.scale * this.renderer.resolution);
     if (moved || this.#layoutDue) {

@@ -11,19 +11,34 @@ const PAGE = { text: 32 << 10, hex: 4 << 10 } as const;
 /** No more than this many bytes of one file are put into the page. */
 const BYTES_MAX = { text: 512 << 10, hex: 64 << 10 } as const;
 
-type View = keyof typeof PAGE;
+export type View = keyof typeof PAGE;
 
 export class Content {
   readonly element = h("section", { class: "content", "aria-label": "Contents" });
   readonly #brick: string;
   readonly #artifact: Artifact;
   readonly #signal: AbortSignal;
-  #view: View | null = null;
+  #view: View | null;
+  /** The first bytes, whichever way they are shown. */
+  #first: { bytes: Uint8Array; total: number } | null = null;
+  /** Resolves when there is something to see. */
+  readonly ready: Promise<void>;
 
-  constructor(brick: string, artifact: Artifact, signal: AbortSignal) {
+  /** `view` is how it was shown before; null: as its bytes suggest. */
+  constructor(brick: string, artifact: Artifact, signal: AbortSignal, view: View | null) {
     this.#brick = brick;
     this.#artifact = artifact;
     this.#signal = signal;
+    this.#view = view;
+    this.ready = this.#begin(artifact);
+  }
+
+  /** How it is shown. */
+  get view(): View | null {
+    return this.#view;
+  }
+
+  async #begin(artifact: Artifact): Promise<void> {
     if (artifact.redacted) {
       this.#say("Redacted. What is in it is neither in the brick nor sent to this page.");
     } else if (artifact.size === 0 && artifact.type === "file") {
@@ -31,7 +46,7 @@ export class Content {
     } else if (!artifact.exact) {
       this.#say("The brick holds a digest of it, not the bytes: it is larger than its place.");
     } else {
-      void this.#open();
+      await this.#open();
     }
   }
 
@@ -41,9 +56,10 @@ export class Content {
 
   async #open(): Promise<void> {
     try {
-      const first = await this.#page(0, PAGE.hex);
-      if (first.total === 0) this.#say("It is empty.");
-      else await this.#show(looksLikeText(first.bytes) ? "text" : "hex");
+      this.#first = await this.#page(0, PAGE.text);
+      const { bytes, total } = this.#first;
+      if (total === 0) this.#say("It is empty.");
+      else await this.#show(this.#view ?? (looksLikeText(bytes) ? "text" : "hex"));
     } catch (error) {
       this.#trouble(error);
     }
@@ -85,7 +101,9 @@ export class Content {
   async #more(view: View, pre: HTMLElement, foot: HTMLElement, from: number, decoder: TextDecoder): Promise<void> {
     replace(foot, h("span", { class: "quiet" }, "Reading ..."));
     try {
-      const { bytes, total } = await this.#page(from, PAGE[view]);
+      const page = from === 0 && this.#first !== null ? this.#first : await this.#page(from, PAGE[view]);
+      const bytes = page.bytes.subarray(0, PAGE[view]);
+      const { total } = page;
       if (this.#view !== view) return;
       const end = from + bytes.length;
       const last = end >= total || bytes.length === 0;

@@ -39,7 +39,7 @@ function cover(...content: (Node | string)[]): void {
 
 async function renderer(): Promise<Renderer | null> {
   try {
-    return await autoDetectRenderer({
+    const made = await autoDetectRenderer({
       preference: "webgl",
       width: window.innerWidth,
       height: window.innerHeight,
@@ -50,6 +50,10 @@ async function renderer(): Promise<Renderer | null> {
       eventMode: "passive",
       accessibilityOptions: { enabledByDefault: false, activateOnTab: false },
     });
+    // A shader that chooses among 16 textures costs more than a draw call for each of some sixty tiles, and without a
+    // graphics card several times as much.
+    made.limits.maxBatchableTextures = 1;
+    return made;
   } catch (error) {
     cover(
       h("p", {}, "This browser cannot draw the map: it has no WebGL."),

@@ -21,6 +21,7 @@ export class Panel {
   #brick: Brick | null = null;
   #ref: PathRef | null = null;
   #shown: Artifact | null = null;
+  #content: Content | null = null;
 
   constructor(root: HTMLElement) {
     this.#root = root;
@@ -54,7 +55,7 @@ export class Panel {
     try {
       const artifact = await api.artifact(brick.name, ref, signal);
       this.#shown = artifact;
-      this.#show(brick, artifact, signal);
+      await this.#show(brick, artifact, signal, again);
       return artifact;
     } catch (error) {
       if (isAbort(error)) return null;
@@ -101,7 +102,7 @@ export class Panel {
     );
   }
 
-  #show(brick: Brick, artifact: Artifact, signal: AbortSignal): void {
+  async #show(brick: Brick, artifact: Artifact, signal: AbortSignal, again: boolean): Promise<void> {
     const { semantics } = artifact;
     const risk = semantics.risk ?? artifact.risk;
     const badges = h(
@@ -141,9 +142,18 @@ export class Panel {
         h("ul", { class: "reasons" }, ...risk.reasons.map((reason) => h("li", {}, shown(reason)))),
       );
     }
-    append(body, this.#actions(artifact), new Content(brick.name, artifact, signal).element, facts(artifact));
+    const content = new Content(brick.name, artifact, signal, again ? (this.#content?.view ?? null) : null);
+    this.#content = content;
+    append(body, this.#actions(artifact), content.element, facts(artifact));
     this.#history(body, artifact);
+    // What is read again takes the place of what is there in one step.
+    if (again) await content.ready;
+    if (signal.aborted) return;
+    const focused = this.#root.contains(document.activeElement) ? document.activeElement?.textContent : null;
     replace(this.#root, this.#head(artifact), body);
+    if (focused == null) return;
+    const same = Array.from(this.#root.querySelectorAll("button")).find((each) => each.textContent === focused);
+    same?.focus({ preventScroll: true });
   }
 
   #actions(artifact: Artifact): HTMLElement {

@@ -133,7 +133,7 @@ export class TileLayer {
       if (seen.w <= 0 || seen.h <= 0) continue;
       // The whole brick in one tile is always there to fall back on.
       const base = this.#entry(brick, { z: 0, x: 0, y: 0 });
-      this.#want(base, missing, old);
+      if (base.look === "") missing.push(base);
       const z = levelFor(brick, scale);
       const wanted = tilesIn(toBrick(brick, seen), brick.side, z).map((tile) => this.#entry(brick, tile));
       wanted.sort((a, b) => this.#distance(a, view) - this.#distance(b, view));
