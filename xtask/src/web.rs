@@ -80,6 +80,38 @@ pub(crate) fn install(root: &Path) -> Result<()> {
     std::fs::write(web.join(INSTALLED), wanted).context(INSTALLED)
 }
 
+/// Why the map cannot be tested here, if it cannot.
+pub(crate) fn browser_is_missing() -> Option<String> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let has = |program: &str| std::env::split_paths(&path).any(|dir| dir.join(program).is_file());
+    let browsers = ["chromium", "chromium-browser", "google-chrome"];
+    let has_browser = std::env::var_os("SFD_CHROMIUM").is_some() || browsers.iter().any(|name| has(name));
+    match (has("node") && has("npm"), has_browser) {
+        (true, true) => None,
+        (false, _) => Some("needs Node 20 or newer, and npm".to_owned()),
+        (_, false) => Some("needs Chromium, or its command in SFD_CHROMIUM: apt-get install chromium".to_owned()),
+    }
+}
+
+/// The tests of the front end's pure parts. They end with a line that `cargo test` could have written.
+pub(crate) fn unit_tests() -> Result<Command> {
+    let root = root()?;
+    install(root)?;
+    let mut node = Command::new("node");
+    node.args(["node_modules/vitest/vitest.mjs", "run", "--reporter=./test/reporter.mjs"]).current_dir(root.join(WEB));
+    Ok(node)
+}
+
+/// The map in a browser, against the daemon that the tests were built with.
+pub(crate) fn browser_tests() -> Result<Command> {
+    let root = root()?;
+    install(root)?;
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
+    let mut node = Command::new("node");
+    node.arg("e2e/suite.mjs").current_dir(root.join(WEB)).env("SFD_BIN", target.join("debug/sfd-under-test"));
+    Ok(node)
+}
+
 /// Runs a program of `node_modules` in the folder of the front end.
 fn npx(web: &Path, args: &[&str]) -> Result<()> {
     let (program, rest) = args.split_first().context("no program")?;
