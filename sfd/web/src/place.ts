@@ -36,6 +36,8 @@ const CHARS_MIN = 5;
 /** Files need this many pixels on the shorter side before their names are worth reading. */
 const FILE_SIDE_MIN = 26;
 const DIR_SIDE_MIN = 34;
+/** The name of a directory may reach this far from its left edge, out of it if need be: "trust…d/" says nothing. */
+const DIR_ROOM_MIN = 120;
 
 /** The width of a text, in pixels. */
 export type Measure = (text: string, rank: Candidate["rank"]) => number;
@@ -82,8 +84,8 @@ function placeOne(candidate: Candidate, screen: Rect, measure: Measure, taken: G
   if (Math.min(seen.w, seen.h) < side) return null;
   // What is all around says nothing here; the line at the top names it.
   if (rank === "dir" && seen.w >= screen.w && seen.h >= screen.h) return null;
-  const room = seen.w - 6;
-  const text = shorten(candidate.text, room - PADDING, (t) => measure(t, rank));
+  const room = Math.max(seen.w - 6, rank === "dir" ? DIR_ROOM_MIN : 0);
+  const text = shorten(candidate.text, Math.min(room, screen.x + screen.w - seen.x - 6) - PADDING, (t) => measure(t, rank));
   if (text === null) return null;
   const w = measure(text, rank) + PADDING;
   for (const [x, y] of spots(rank, seen, w, height)) {
@@ -93,7 +95,7 @@ function placeOne(candidate: Candidate, screen: Rect, measure: Measure, taken: G
 }
 
 function spots(rank: Candidate["rank"], seen: Rect, w: number, h: number): [number, number][] {
-  const middle: [number, number] = [seen.x + (seen.w - w) / 2, seen.y + (seen.h - h) / 2];
+  const middle: [number, number] = [seen.x + Math.max(3, (seen.w - w) / 2), seen.y + (seen.h - h) / 2];
   if (rank === "file") return [middle];
   return [
     [seen.x + 3, seen.y + 3],
