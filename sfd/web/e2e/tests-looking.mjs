@@ -93,6 +93,8 @@ export const tests = {
     assert.equal(new URL(page.url()).hash, world.hash("ssh/sshd_config"), "the address names it");
     await panel.getByRole("button", { name: "ssh", exact: true }).click();
     await panelShows(page, "ssh");
+    await panel.locator(".below").getByRole("button", { name: "id_ed25519" }).click();
+    await panelShows(page, "id_ed25519");
   },
 
   async a_large_text_comes_in_pages({ world, browser, }) {

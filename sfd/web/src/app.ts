@@ -85,8 +85,9 @@ export class App {
   #refreshing = false;
   /** What is watched but not up to date, and why. */
   #closed: string[] = [];
-  /** Milliseconds between frames in which the view moved, the newest last; for measurements. */
-  readonly frames: number[] = [];
+  /** Of frames in which the view moved, the newest last, in milliseconds; for measurements: since the one before, and the
+      page's own work in it. */
+  readonly frames: { since: number; work: number }[] = [];
 
   constructor(
     readonly renderer: Renderer,
@@ -290,6 +291,7 @@ export class App {
     // Without a count only pixels are others: a model's words, a directory's list.
     if (burst.count === 0) return;
     this.names.forget(burst.brick);
+    this.#tree.stale();
     this.#recent.addBurst(burst);
   }
 
@@ -324,6 +326,7 @@ export class App {
     this.#recent.add(change);
     if (!QUIET_VERBS.has(change.verb)) {
       this.names.forget(brick.name);
+      this.#tree.stale();
       this.#layoutDue = true;
     }
     this.#panelSoon(change);
@@ -535,14 +538,11 @@ export class App {
   }
 
   #frame(now: number): void {
+    const begun = performance.now();
     const dt = now - this.#last_ms;
     this.#last_ms = now;
     const moved = this.camera.frame(dt);
     const arrived = this.tiles.admit();
-    if (moved) {
-      this.frames.push(dt);
-      if (this.frames.length > 4096) this.frames.splice(0, 2048);
-    }
     if (this.#drewLast) this.#cost_ms = dt;
     this.#drewLast = false;
     const rest = this.#cost_ms > FRAME_MS_SLOW ? this.#cost_ms * PULSE_REST : PULSE_FRAME_MS;
@@ -565,6 +565,9 @@ export class App {
     }
     this.overlay.draw(this.camera, this.bricks);
     this.renderer.render(this.#stage);
+    if (!moved) return;
+    this.frames.push({ since: dt, work: performance.now() - begun });
+    if (this.frames.length > 4096) this.frames.splice(0, 2048);
   }
 
   /** Nothing that should be on the screen is on its way. */

@@ -1,13 +1,16 @@
-// What is in a file: as text or in hexadecimal, fetched in pages. Never asked for when it is redacted.
+// What is in a file: as text or in hexadecimal, fetched in pages. Never asked for when it is redacted. Of a directory:
+// what is below it.
 
 import { api, ApiError, messageOf } from "./api";
 import { button, h, replace } from "./dom";
-import { hexRows, looksLikeText, size, visible } from "./format";
-import { bytesOfBase64 } from "./paths";
-import type { Artifact } from "./types";
+import { count, hexRows, looksLikeText, size, visible } from "./format";
+import { bytesOfBase64, nameOf, shown } from "./paths";
+import type { Artifact, PathRef, Short } from "./types";
 
 /** Bytes in a page; hexadecimal takes four characters for each. */
 const PAGE = { text: 32 << 10, hex: 4 << 10 } as const;
+/** Of a directory, this many are shown in the panel. */
+const CHILDREN_MAX = 60;
 /** No more than this many bytes of one file are put into the page. */
 const BYTES_MAX = { text: 512 << 10, hex: 64 << 10 } as const;
 
@@ -24,8 +27,14 @@ export class Content {
   /** Resolves when there is something to see. */
   readonly ready: Promise<void>;
 
-  /** `view` is how it was shown before; null: as its bytes suggest. */
-  constructor(brick: string, artifact: Artifact, signal: AbortSignal, view: View | null) {
+  /** `view` is how it was shown before; null: as its bytes suggest. `open` is for what is below a directory. */
+  constructor(
+    brick: string,
+    artifact: Artifact,
+    signal: AbortSignal,
+    view: View | null,
+    private readonly open: (ref: PathRef) => void,
+  ) {
     this.#brick = brick;
     this.#artifact = artifact;
     this.#signal = signal;
@@ -39,7 +48,11 @@ export class Content {
   }
 
   async #begin(artifact: Artifact): Promise<void> {
-    if (artifact.redacted) {
+    if (artifact.type === "dir") {
+      await this.#below();
+    } else if (artifact.type === "special") {
+      this.#say("It has none: it is a device, a pipe or a socket.");
+    } else if (artifact.redacted) {
       this.#say("Redacted. What is in it is neither in the brick nor sent to this page.");
     } else if (artifact.size === 0 && artifact.type === "file") {
       this.#say("It is empty.");
@@ -65,6 +78,27 @@ export class Content {
     }
   }
 
+  async #below(): Promise<void> {
+    const title = h("h3", {}, "In it");
+    try {
+      const { children, total } = await api.children(this.#brick, this.#artifact, 0, CHILDREN_MAX, this.#signal);
+      const row = (child: Short): HTMLElement => {
+        const name = shown(nameOf(child.path)) + (child.type === "dir" ? "/" : "");
+        const about = child.type === "dir" ? "" : size(child.size);
+        return h("li", {}, button({}, () => this.open(child), h("bdi", {}, name), h("span", { class: "quiet" }, about)));
+      };
+      const rest = total - children.length;
+      replace(
+        this.element,
+        title,
+        total === 0 ? h("p", { class: "quiet" }, "Nothing.") : h("ul", { class: "below" }, ...children.map(row)),
+        rest > 0 ? h("p", { class: "quiet" }, `and ${count(rest)} more: the list (l) has them all`) : null,
+      );
+    } catch (error) {
+      this.#trouble(error);
+    }
+  }
+
   #trouble(error: unknown): void {
     if (this.#signal.aborted) return;
     if (error instanceof ApiError && (error.status === 403 || error.status === 404)) this.#say(error.message);
@@ -73,7 +107,7 @@ export class Content {
         this.element,
         h("h3", {}, "Contents"),
         h("p", { class: "bad" }, `Could not be read: ${messageOf(error)}. `),
-        button({}, () => void this.#open(), "Try again"),
+        button({}, () => void this.#begin(this.#artifact), "Try again"),
       );
     }
   }

@@ -142,7 +142,9 @@ export class Panel {
         h("ul", { class: "reasons" }, ...risk.reasons.map((reason) => h("li", {}, shown(reason)))),
       );
     }
-    const content = new Content(brick.name, artifact, signal, again ? (this.#content?.view ?? null) : null);
+    const content = new Content(brick.name, artifact, signal, again ? (this.#content?.view ?? null) : null, (ref) =>
+      this.onopen(ref),
+    );
     this.#content = content;
     append(body, this.#actions(artifact), content.element, facts(artifact));
     this.#history(body, artifact);

@@ -36,6 +36,8 @@ const CHARS_MIN = 5;
 /** Files need this many pixels on the shorter side before their names are worth reading. */
 const FILE_SIDE_MIN = 26;
 const DIR_SIDE_MIN = 34;
+/** A district is named as soon as it is more than a dot. */
+const DISTRICT_SIDE_MIN = 4;
 /** The name of a directory may reach this far from its left edge, out of it if need be: "trust…d/" says nothing. */
 const DIR_ROOM_MIN = 120;
 
@@ -72,7 +74,7 @@ function placeOne(candidate: Candidate, screen: Rect, measure: Measure, taken: G
     const w = measure(candidate.text, rank) + PADDING;
     // Above its district; while that is above the screen's edge, at the edge.
     const seen = intersection(rect, screen);
-    if (seen.w < 30 || seen.h < 10) return null;
+    if (seen.w < DISTRICT_SIDE_MIN || seen.h < DISTRICT_SIDE_MIN) return null;
     // Deep inside, the bar names it.
     if (seen.w >= screen.w && seen.h >= screen.h) return null;
     const y = Math.max(rect.y - height - 2, screen.y + 4);

@@ -29,6 +29,7 @@ export class Tree {
   readonly #says = h("p", { role: "status", class: "only-read" });
   readonly #nodes = new Map<HTMLElement, Node_>();
   #current: HTMLElement | null = null;
+  #stale = false;
 
   constructor(root: HTMLElement) {
     this.#root = root;
@@ -49,6 +50,7 @@ export class Tree {
 
   async show(bricks: readonly Brick[]): Promise<void> {
     this.#root.hidden = false;
+    if (this.#stale) this.reset();
     if (this.#nodes.size === 0) {
       for (const brick of bricks) {
         const ref = { path: brick.root };
@@ -69,8 +71,13 @@ export class Tree {
     if (row !== undefined) this.#focus(row);
   }
 
-  /** What is below may be other things now: it is read again when it is opened again. */
+  /** Something came or went: the list is read anew the next time it is shown. */
+  stale(): void {
+    this.#stale = true;
+  }
+
   reset(): void {
+    this.#stale = false;
     this.#nodes.clear();
     this.#tree.replaceChildren();
     this.#current = null;
