@@ -70,11 +70,18 @@ struct Plan {
 
 type PyramidKey = (String, Mode, Theme);
 
+/// A pyramid, and when it was last used. It is locked for as long as leaves are coloured for it, all of them never.
+#[derive(Debug)]
+struct Shared {
+    used: u64,
+    pyramid: Arc<Mutex<Pyramid>>,
+}
+
 /// All tiles of all bricks.
 #[derive(Debug)]
 pub(super) struct Tiles {
     cache: Mutex<Cache>,
-    pyramids: Mutex<HashMap<PyramidKey, Arc<Mutex<Pyramid>>>>,
+    pyramids: Mutex<HashMap<PyramidKey, Shared>>,
     counters: Arc<Counters>,
 }
 
@@ -98,7 +105,6 @@ struct Kept {
 struct Pyramid {
     order: u8,
     leaves: HashMap<u64, Small>,
-    used: u64,
 }
 
 #[derive(Debug)]
@@ -184,6 +190,9 @@ impl Tiles {
         } else {
             let pyramid = self.pyramid(slot, wanted, plan.order);
             let mut pyramid = lock(&pyramid);
+            if pyramid.order != plan.order {
+                *pyramid = Pyramid { order: plan.order, leaves: HashMap::new() };
+            }
             let stale: Vec<u64> =
                 there.iter().copied().filter(|n| !pyramid.has(plan.first + n, &plan.key(*n))).collect();
             for some in stale.chunks(AT_ONCE) {
@@ -242,36 +251,37 @@ impl Tiles {
             cache.uses += 1;
             cache.uses
         };
-        let mut pyramids = lock(&self.pyramids);
         let key = (slot.name.clone(), wanted.mode, wanted.theme);
-        let new = || Arc::new(Mutex::new(Pyramid { order, leaves: HashMap::new(), used: uses }));
-        let pyramid = Arc::clone(pyramids.entry(key).or_insert_with(new));
-        {
-            let mut pyramid = lock(&pyramid);
-            pyramid.used = uses;
-            if pyramid.order != order {
-                pyramid.order = order;
-                pyramid.leaves.clear();
-            }
-        }
-        pyramid
+        let new = || Shared {
+            used: uses,
+            pyramid: Arc::new(Mutex::new(Pyramid { order, leaves: HashMap::new() })),
+        };
+        let mut pyramids = lock(&self.pyramids);
+        let shared = pyramids.entry(key).or_insert_with(new);
+        shared.used = uses;
+        Arc::clone(&shared.pyramid)
     }
 
     /// Throws out the pyramids that were not used for longest when all together are too large.
     fn weigh_pyramids(&self) {
         const LEAF_BYTES: usize = size_of::<(u64, Small)>() + size_of::<[Rgb; 85]>() + 16;
         let mut pyramids = lock(&self.pyramids);
-        // One that is in use just now is weighed the next time.
-        let weight = |pyramid: &Arc<Mutex<Pyramid>>| {
-            pyramid.try_lock().map_or((u64::MAX, 0), |p| (p.used, p.leaves.len() * LEAF_BYTES))
-        };
-        let mut sum: usize = pyramids.values().map(|pyramid| weight(pyramid).1).sum();
-        while sum > PYRAMID_BYTES_MAX && pyramids.len() > 1 {
-            let Some(oldest) = pyramids.iter().min_by_key(|(_, p)| weight(p).0).map(|(key, _)| key.clone())
-            else {
+        // One that is in use just now is weighed, and thrown out if need be, the next time.
+        let weight = |shared: &Shared| shared.pyramid.try_lock().ok().map(|p| p.leaves.len() * LEAF_BYTES);
+        let mut weights: Vec<(u64, usize, PyramidKey)> = pyramids
+            .iter()
+            .filter_map(|(key, shared)| Some((shared.used, weight(shared)?, key.clone())))
+            .collect();
+        weights.sort_unstable_by_key(|(used, ..)| *used);
+        let mut sum: usize = weights.iter().map(|(_, bytes, _)| bytes).sum();
+        // The one used last stays, however large.
+        weights.pop();
+        for (_, bytes, key) in weights {
+            if sum <= PYRAMID_BYTES_MAX {
                 break;
-            };
-            sum -= pyramids.remove(&oldest).map_or(0, |pyramid| weight(&pyramid).1).min(sum);
+            }
+            pyramids.remove(&key);
+            sum -= bytes;
         }
         self.counters.pyramid_bytes.store(sum as u64, Ordering::Relaxed);
     }
