@@ -95,9 +95,12 @@ impl Daemon {
     /// When it ends or takes too long.
     pub fn wait_event(&self, event: &str) -> Value {
         loop {
-            let line = self.lines.lock().expect("nobody panicked with it").recv_timeout(LIVE_WITHIN).unwrap_or_else(|_| {
-                panic!("no {event:?} from the daemon; its log:\n{}", self.log());
-            });
+            let line =
+                self.lines.lock().expect("nobody panicked with it").recv_timeout(LIVE_WITHIN).unwrap_or_else(
+                    |_| {
+                        panic!("no {event:?} from the daemon; its log:\n{}", self.log());
+                    },
+                );
             let value: Value = serde_json::from_str(&line).expect("JSON lines only");
             if value["event"] == event {
                 return value;

@@ -304,7 +304,8 @@ impl Config {
         let token = match TOKEN.get() {
             Some(token) => token.clone(),
             None => {
-                let new = Token::random().map_err(|error| CliError::io("random numbers", &io::Error::other(error)))?;
+                let new = Token::random()
+                    .map_err(|error| CliError::io("random numbers", &io::Error::other(error)))?;
                 TOKEN.get_or_init(|| new).clone()
             }
         };

@@ -27,7 +27,9 @@ pub(super) struct MapArgs {
 pub(super) fn run(args: &MapArgs, out: Out) -> Result<Exit, CliError> {
     let state = args.state.path()?;
     let path = state.join(URL_FILE);
-    let none = |why: &str| CliError::no(format!("{}: {why}; start with: sudo sfd run --watch /etc,/proc", state.display()));
+    let none = |why: &str| {
+        CliError::no(format!("{}: {why}; start with: sudo sfd run --watch /etc,/proc", state.display()))
+    };
     // A daemon that was killed leaves its address.
     if UnixStream::connect(StateDir::socket(&state)).is_err() && !may_not_read(&path) {
         return Err(none("no daemon runs"));
@@ -35,7 +37,9 @@ pub(super) fn run(args: &MapArgs, out: Out) -> Result<Exit, CliError> {
     let url = match std::fs::read_to_string(&path) {
         Ok(url) => url.trim().to_owned(),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            return Err(none("the daemon serves no map (--listen off, or no port was free: its log says so)"));
+            return Err(none(
+                "the daemon serves no map (--listen off, or no port was free: its log says so)",
+            ));
         }
         Err(error) => return Err(CliError::path(&path, &error)),
     };

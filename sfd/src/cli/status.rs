@@ -210,7 +210,8 @@ fn print(status: &Value, out: &mut dyn Write) -> std::io::Result<()> {
 /// Where the map is and how much it is asked.
 fn map(map: &Value, out: &mut dyn Write) -> std::io::Result<()> {
     let count = |value: &Value| human_count(value.as_u64().unwrap_or(0));
-    let sum = |key: &str| map[key].as_object().into_iter().flatten().filter_map(|(_, n)| n.as_u64()).sum::<u64>();
+    let sum =
+        |key: &str| map[key].as_object().into_iter().flatten().filter_map(|(_, n)| n.as_u64()).sum::<u64>();
     let bytes = |key: &str| human_bytes(map[key].as_u64().unwrap_or(0));
     writeln!(
         out,

@@ -105,9 +105,11 @@ fn place(places: &mut BTreeMap<String, District>, name: &str, side: u64) -> Dist
     };
     let (columns, rows) = (edges(|other| other.x), edges(|other| other.y));
     let all = rows.iter().flat_map(|y| columns.iter().map(|x| District { x: *x, y: *y, side: side.max(1) }));
-    let best = all.filter(|place| is_free(*place)).min_by_key(|place| (place.x.max(place.y), place.y, place.x));
+    let best =
+        all.filter(|place| is_free(*place)).min_by_key(|place| (place.x.max(place.y), place.y, place.x));
     // Right of everything is always free.
-    let best = best.unwrap_or(District { x: columns.iter().copied().max().unwrap_or(0), y: 0, side: side.max(1) });
+    let best =
+        best.unwrap_or(District { x: columns.iter().copied().max().unwrap_or(0), y: 0, side: side.max(1) });
     places.insert(name.to_owned(), best);
     best
 }
@@ -128,7 +130,10 @@ mod tests {
         for (n, a) in first.iter().enumerate() {
             assert!(first[..n].iter().all(|b| !a.collides(*b)), "{first:?}");
         }
-        assert_eq!(Districts::open(dir.path()).of(&[("var", None), ("usr", Some(8192))]), [first[3], first[2]]);
+        assert_eq!(
+            Districts::open(dir.path()).of(&[("var", None), ("usr", Some(8192))]),
+            [first[3], first[2]]
+        );
         // One grows: it may have to move, nobody else does.
         let districts = Districts::open(dir.path());
         let grown = districts.of(&sides([512, 1024, 8192, 64]));

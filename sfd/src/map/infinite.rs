@@ -141,7 +141,8 @@ pub(super) async fn file(State(app): State<Arc<App>>, uri: axum::http::Uri) -> R
     let (path, media_type) = match uri.path() {
         "/builder/map/manifest.json" => (dir.join("map/manifest.json"), "application/json"),
         path => {
-            let name = path.strip_prefix("/builder/queue/").or_else(|| path.strip_prefix("/builder/processed/"));
+            let name =
+                path.strip_prefix("/builder/queue/").or_else(|| path.strip_prefix("/builder/processed/"));
             // Not by joining what was asked for to a directory: by finding it among what there is.
             let known = app.slots.iter().map(|slot| format!("{}.rts.png", slot.name));
             let name = known.into_iter().find(|known| Some(known.as_str()) == name).ok_or_else(missing)?;
@@ -150,14 +151,19 @@ pub(super) async fn file(State(app): State<Arc<App>>, uri: axum::http::Uri) -> R
     };
     let bytes = app
         .pool
-        .run(move || std::fs::read(&path).map_err(|error| ApiError::not_found(format!("{}: {error}", path.display()))))
+        .run(move || {
+            std::fs::read(&path).map_err(|error| ApiError::not_found(format!("{}: {error}", path.display())))
+        })
         .await?;
     let headers = [(header::CONTENT_TYPE, media_type), (header::CACHE_CONTROL, "private, no-cache")];
     Ok((headers, bytes).into_response())
 }
 
 /// Tells a client of every new picture.
-pub(super) async fn socket(State(app): State<Arc<App>>, upgrade: WebSocketUpgrade) -> Result<Response, ApiError> {
+pub(super) async fn socket(
+    State(app): State<Arc<App>>,
+    upgrade: WebSocketUpgrade,
+) -> Result<Response, ApiError> {
     if app.public_dir.is_none() {
         return Err(ApiError::not_found("/builder/ws: there is no such thing here"));
     }
@@ -197,6 +203,9 @@ mod tests {
         let entry = Entry { brick: "etc.rts.png".into(), timestamp: 1768.5 };
         let text = serde_json::to_string(&BTreeMap::from([("0,0", &entry)])).unwrap();
         assert_eq!(text, r#"{"0,0":{"brick":"etc.rts.png","timestamp":1768.5}}"#);
-        assert!(serde_json::from_str::<BTreeMap<String, Entry>>(r#"{"0,0":{"brick":"a","timestamp":1,"z":2}}"#).is_err());
+        assert!(
+            serde_json::from_str::<BTreeMap<String, Entry>>(r#"{"0,0":{"brick":"a","timestamp":1,"z":2}}"#)
+                .is_err()
+        );
     }
 }

@@ -42,7 +42,10 @@ pub(super) fn bind(wanted: SocketAddr) -> io::Result<TcpListener> {
         match bind_one(SocketAddr::new(wanted.ip(), port)) {
             Ok(listener) => {
                 if step > 0 {
-                    warn!(wanted = wanted.port(), port, "the port of the map is taken; using the next free one");
+                    warn!(
+                        wanted = wanted.port(),
+                        port, "the port of the map is taken; using the next free one"
+                    );
                 }
                 return Ok(listener);
             }

@@ -210,7 +210,8 @@ impl Bound {
         let Self { runtime, listener, served, counters, access } = self;
         let bricks = served.state.join("bricks");
         keep_url(&served.state, &access.url())?;
-        let slots = served.roots.iter().map(|(name, root, kind)| Arc::new(Slot::new(&bricks, name, root, *kind)));
+        let slots =
+            served.roots.iter().map(|(name, root, kind)| Arc::new(Slot::new(&bricks, name, root, *kind)));
         let app = Arc::new(App {
             slots: slots.collect(),
             pool: Pool::start(Arc::clone(&counters))?,
@@ -314,7 +315,9 @@ impl Drop for Running {
 
 /// Writes the address where only the owner of the state directory may read it.
 fn keep_url(state: &Path, url: &str) -> io::Result<()> {
-    let page = format!("<!doctype html><meta http-equiv=\"refresh\" content=\"0; url={url}\"><a href=\"{url}\">SFD map</a>");
+    let page = format!(
+        "<!doctype html><meta http-equiv=\"refresh\" content=\"0; url={url}\"><a href=\"{url}\">SFD map</a>"
+    );
     for (name, text) in [(URL_FILE, url), (PAGE_FILE, &page)] {
         let file = NewFile::create(&state.join(name)).map_err(io::Error::other)?;
         writeln!(file.file(), "{text}")?;

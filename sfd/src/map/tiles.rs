@@ -177,9 +177,8 @@ impl Tiles {
         let mut hashes = plan.hashes.clone();
         let place = Place { order: plan.order, at: wanted.at, side_order };
         // A grey background stays as it is; a free leaf has nothing on it.
-        let there: Vec<u64> = (0..plan.hashes.len() as u64)
-            .filter(|n| plan.hashes[*n as usize] != empty_hash(0))
-            .collect();
+        let there: Vec<u64> =
+            (0..plan.hashes.len() as u64).filter(|n| plan.hashes[*n as usize] != empty_hash(0)).collect();
         if side_order > PYRAMID_SIDE_ORDER {
             self.paint(slot, wanted, plan, &there, |n, hash, leaf| {
                 hashes[n as usize] = hash;
@@ -374,20 +373,20 @@ fn plan(slot: &Slot, wanted: Wanted, now_ns: i64) -> Result<Plan, ApiError> {
             state.index.squares((first, count), 0, class)
         });
         let changed = wanted.since_ns.map(|since| {
-            let squares = state.index.squares((first, count), false, |entry: &Entry| {
-                (entry.changed_ns >= since).then_some(true)
-            });
+            let squares = state
+                .index
+                .squares((first, count), false, |entry: &Entry| (entry.changed_ns >= since).then_some(true));
             squares.iter().map(bits).collect::<Vec<u64>>()
         });
         let extra = (ages.is_some() || changed.is_some()).then(|| {
-            let mut hasher = blake3::Hasher::new();
+            let mut colours = blake3::Hasher::new();
             for leaf in ages.iter().flatten() {
-                hasher.update(leaf);
+                colours.update(leaf);
             }
             for leaf in changed.iter().flatten() {
-                hasher.update(&leaf.to_le_bytes());
+                colours.update(&leaf.to_le_bytes());
             }
-            short(&hasher.finalize())
+            short(&colours.finalize())
         });
         Ok(Plan {
             order,

@@ -23,8 +23,14 @@ fn an_artifact_is_found_by_path_by_place_and_by_words() {
     let map = Tree::filled().serve();
     let path = map.path("app.conf");
     let artifact = map.json(&format!("artifact?path={path}"));
-    assert_eq!((&artifact["path"], &artifact["type"], &artifact["exact"]), (&path.as_str().into(), &"file".into(), &true.into()));
-    assert_eq!((&artifact["size"], &artifact["uid"], &artifact["user"]), (&34.into(), &0.into(), &"root".into()));
+    assert_eq!(
+        (&artifact["path"], &artifact["type"], &artifact["exact"]),
+        (&path.as_str().into(), &"file".into(), &true.into())
+    );
+    assert_eq!(
+        (&artifact["size"], &artifact["uid"], &artifact["user"]),
+        (&34.into(), &0.into(), &"root".into())
+    );
     assert_eq!(artifact["semantics"]["source"], "heuristic");
     assert!(artifact["content_hash"].as_str().is_some_and(|hash| hash.len() == 64));
     let [x, y, w, h] = map.rect_of("app.conf");
@@ -33,7 +39,10 @@ fn an_artifact_is_found_by_path_by_place_and_by_words() {
         assert_eq!((&at["path"], &at["title"]), (&artifact["path"], &artifact["title"]));
     }
     let hits = map.client.get("/api/search?q=app.conf").json();
-    assert_eq!((&hits["hits"][0]["path"], &hits["hits"][0]["brick"]), (&artifact["path"], &map.brick.as_str().into()));
+    assert_eq!(
+        (&hits["hits"][0]["path"], &hits["hits"][0]["brick"]),
+        (&artifact["path"], &map.brick.as_str().into())
+    );
     let content = map.json(&format!("content?path={path}"));
     assert_eq!(content["base64"], base64(b"# settings\nport = 80\nname = value\n".as_slice()).as_str());
     let part = map.json(&format!("content?path={path}&offset=2&len=8"));
@@ -82,8 +91,17 @@ fn labels_and_lists_show_what_there_is() {
         assert!(label["w"].as_u64().min(label["h"].as_u64()) >= Some(64), "{label:#}");
     }
     let children = map.json(&format!("children?path={}", map.root.display()));
-    let names: Vec<&str> = children["children"].as_array().unwrap().iter().map(|child| child["path"].as_str().unwrap().rsplit('/').next().unwrap()).collect();
-    assert_eq!(names, ["bin", "many", "secret", "app.conf", "link", "notes.txt"], "directories first, then by name");
+    let names: Vec<&str> = children["children"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|child| child["path"].as_str().unwrap().rsplit('/').next().unwrap())
+        .collect();
+    assert_eq!(
+        names,
+        ["bin", "many", "secret", "app.conf", "link", "notes.txt"],
+        "directories first, then by name"
+    );
     assert_eq!(children["total"], 6);
     let page = map.json(&format!("children?path={}&offset=2&limit=2", map.root.display()));
     assert_eq!(page["children"].as_array().unwrap()[..], children["children"].as_array().unwrap()[2..4]);
@@ -120,10 +138,12 @@ fn what_is_secret_is_in_no_answer() {
         ask(format!("/api/search?q={word}"));
     }
     ask(format!("/api/bricks/{}/labels?x=0&y=0&w={side}&h={side}&min=1", map.brick));
-    for path in ["/api/history?limit=1000", "/api/bricks", "/api/status", "/api/palette", "/api/openapi.json"] {
+    for path in ["/api/history?limit=1000", "/api/bricks", "/api/status", "/api/palette", "/api/openapi.json"]
+    {
         ask(path.to_owned());
     }
-    let encoded: Vec<String> = (0..3).map(|skip| base64(&SECRET.as_bytes()[skip..])[..20].to_owned()).collect();
+    let encoded: Vec<String> =
+        (0..3).map(|skip| base64(&SECRET.as_bytes()[skip..])[..20].to_owned()).collect();
     for (path, answer) in &answers {
         let text = answer.text();
         // What somebody searched for is not told back either.

@@ -72,7 +72,13 @@ impl Client {
     }
 
     /// Exactly these headers, and `Connection: close`.
-    pub(crate) fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Result<Answer> {
+    pub(crate) fn send(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> Result<Answer> {
         let mut request = format!("{method} {path} HTTP/1.1\r\n");
         for (name, value) in headers {
             request.push_str(&format!("{name}: {value}\r\n"));
@@ -125,7 +131,8 @@ impl Chunks {
                 ensure!(!self.done, "the stream has ended");
                 let mut size = String::new();
                 self.reader.read_line(&mut size)?;
-                self.left = usize::from_str_radix(size.trim(), 16).with_context(|| format!("chunk {size:?}"))?;
+                self.left =
+                    usize::from_str_radix(size.trim(), 16).with_context(|| format!("chunk {size:?}"))?;
                 self.done = self.left == 0;
                 continue;
             }

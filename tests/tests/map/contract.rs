@@ -28,7 +28,9 @@ fn fuzzer() -> Result<PathBuf, String> {
     };
     run(Command::new("python3").args(["-m", "venv"]).arg(&home))
         .and_then(|()| run(Command::new(home.join("bin/pip")).args(["install", "--quiet", FUZZER])))
-        .map_err(|why| format!("python3 with venv and pip, and a package index, are needed for {FUZZER}: {why}"))?;
+        .map_err(|why| {
+            format!("python3 with venv and pip, and a package index, are needed for {FUZZER}: {why}")
+        })?;
     Ok(program)
 }
 
@@ -55,7 +57,8 @@ fn a_fuzzer_finds_no_answer_that_the_document_does_not_describe() {
                     parameter["schema"] = serde_json::json!({ "enum": [map.brick, "no-such-brick"] });
                 }
                 if parameter["name"] == "path" {
-                    let paths = ["app.conf", "bin", "secret/.netrc", "link", "nothing"].map(|name| map.path(name));
+                    let paths =
+                        ["app.conf", "bin", "secret/.netrc", "link", "nothing"].map(|name| map.path(name));
                     parameter["schema"] = serde_json::json!({ "enum": paths });
                 }
             }
@@ -66,7 +69,10 @@ fn a_fuzzer_finds_no_answer_that_the_document_does_not_describe() {
         .current_dir(&dir)
         .args(["run", "--no-color", "--phases", "examples,coverage,fuzzing", "--max-examples", EXAMPLES])
         .args(["--generation-deterministic", "--workers", "2"])
-        .args(["--checks", "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance"])
+        .args([
+            "--checks",
+            "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance",
+        ])
         // It never ends.
         .args(["--exclude-path", "/api/events"])
         .args(["--header", &format!("Authorization: Bearer {}", map.client.token)])
@@ -105,7 +111,8 @@ fn everything_in_the_document_is_there() {
         if item["get"]["parameters"].as_array().into_iter().flatten().any(|p| p["name"] == "path") {
             query.push(format!("path={}", map.path("app.conf")));
         }
-        let real = path.replace("{name}", &map.brick).replace("{z}", "0").replace("{x}", "0").replace("{y}", "0");
+        let real =
+            path.replace("{name}", &map.brick).replace("{z}", "0").replace("{x}", "0").replace("{y}", "0");
         let answer = map.client.get(&format!("{real}?{}", query.join("&")));
         if answer.status != 200 {
             missing.push(format!("{path}: {} {}", answer.status, answer.text()));

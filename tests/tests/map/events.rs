@@ -82,7 +82,10 @@ fn many_changes_at_once_are_told_as_a_number() {
     let seconds = started.elapsed().as_secs_f64();
     println!("{alone} told one by one, {together} as a number, in {seconds:.1} s");
     assert!(together >= 1000, "{alone} + {together}");
-    assert!(f64::from(u32::try_from(alone).unwrap()) <= 50.0 * (seconds + 1.0) + 1.0, "{alone} in {seconds} s");
+    assert!(
+        f64::from(u32::try_from(alone).unwrap()) <= 50.0 * (seconds + 1.0) + 1.0,
+        "{alone} in {seconds} s"
+    );
     assert!(rects_max <= 256, "{rects_max}");
     let status = map.daemon.glance().unwrap();
     assert!(status["map"]["events_coalesced"].as_u64() >= Some(together), "{:#}", status["map"]);
@@ -95,7 +98,8 @@ fn the_state_of_a_brick_is_told_when_it_changes() {
     let order = map.about()["order"].as_u64().unwrap();
     // Larger than everything there is.
     std::fs::write(map.path("large"), "x".repeat(60_000)).unwrap();
-    let state = events.wait(|name, data| name == "state" && data["bricks"][0]["order"].as_u64() > Some(order));
+    let state =
+        events.wait(|name, data| name == "state" && data["bricks"][0]["order"].as_u64() > Some(order));
     assert_eq!(state["bricks"][0]["name"], map.brick.as_str());
     assert_eq!(state["bricks"][0]["side"], map.about()["side"]);
 }

@@ -160,7 +160,8 @@ fn contains(brick: &[u8], contents: &[u8], map: &Map, path: &str) -> bool {
     let order = u32::from_le_bytes(brick[16..20].try_into().unwrap());
     let start = PLACES.with_borrow_mut(|places| {
         *places.entry(path.to_owned()).or_insert_with(|| {
-            let output = sfd_tests::daemon::sfd(&["inspect", "--json"]).arg(map.brick_file()).output().unwrap();
+            let output =
+                sfd_tests::daemon::sfd(&["inspect", "--json"]).arg(map.brick_file()).output().unwrap();
             let inspected: Value = serde_json::from_slice(&output.stdout).unwrap();
             let all = inspected["artifacts"].as_array().unwrap();
             all.iter().find(|artifact| artifact["path"] == path).unwrap()["start"].as_u64().unwrap()

@@ -116,7 +116,8 @@ impl Map {
     /// The brick as `/api/bricks` tells of it.
     fn about(&self) -> Value {
         let bricks = self.client.get("/api/bricks").json();
-        let found = bricks["bricks"].as_array().unwrap().iter().find(|brick| brick["name"] == self.brick.as_str());
+        let found =
+            bricks["bricks"].as_array().unwrap().iter().find(|brick| brick["name"] == self.brick.as_str());
         found.unwrap_or_else(|| panic!("{bricks:#}")).clone()
     }
 

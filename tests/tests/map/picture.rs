@@ -121,8 +121,10 @@ impl Picture {
         let mut half = Self { side, pixels: Vec::new(), flags: Vec::new(), cells: self.cells * 4 };
         for y in 0..side {
             for x in 0..side {
-                let four = [(0, 0), (1, 0), (0, 1), (1, 1)].map(|(dx, dy)| (2 * y + dy) * self.side + 2 * x + dx);
-                let mean = |n: usize| (four.iter().map(|at| u32::from(self.pixels[*at][n])).sum::<u32>() + 2) / 4;
+                let four =
+                    [(0, 0), (1, 0), (0, 1), (1, 1)].map(|(dx, dy)| (2 * y + dy) * self.side + 2 * x + dx);
+                let mean =
+                    |n: usize| (four.iter().map(|at| u32::from(self.pixels[*at][n])).sum::<u32>() + 2) / 4;
                 half.pixels.push([0, 1, 2].map(|n| u8::try_from(mean(n)).unwrap()));
                 half.flags.push([0, 1].map(|n| four.iter().map(|at| self.flags[*at][n]).sum()));
             }
@@ -155,9 +157,8 @@ pub(crate) fn tiles(brick: &RawBrick, legend: &Legend) -> Vec<Vec<Vec<Rgb>>> {
         let count = 1 << z;
         let scale = 256 / level.side.min(256);
         let tile = |x: usize, y: usize| {
-            let pixels = (0..256 * 256).map(|n| {
-                level.pixel(x * 256 + n % 256 / scale, y * 256 + n / 256 / scale, &legend.theme)
-            });
+            let pixels = (0..256 * 256)
+                .map(|n| level.pixel(x * 256 + n % 256 / scale, y * 256 + n / 256 / scale, &legend.theme));
             pixels.collect::<Vec<Rgb>>()
         };
         out.push((0..count * count).map(|n| tile(n % count, n / count)).collect());

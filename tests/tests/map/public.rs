@@ -27,7 +27,10 @@ fn a_picture_is_there_before_the_manifest_names_it_and_a_change_is_told() {
         let texture = map.client.get(&format!("/builder/{place}/{name}"));
         assert_eq!((texture.status, texture.header("content-type")), (200, Some("image/png")));
         assert_eq!(texture.body[..8], *b"\x89PNG\r\n\x1a\n");
-        assert_eq!(texture.body, std::fs::read(map.state.join("infinite-map/builder").join(place).join(&name)).unwrap());
+        assert_eq!(
+            texture.body,
+            std::fs::read(map.state.join("infinite-map/builder").join(place).join(&name)).unwrap()
+        );
     }
     // Without the token there is none of it.
     for path in ["/builder/map/manifest.json", "/builder/ws"] {
@@ -67,11 +70,15 @@ fn a_picture_is_there_before_the_manifest_names_it_and_a_change_is_told() {
         }
     };
     let message: Value = serde_json::from_slice(&text).unwrap();
-    assert_eq!((&message["type"], &message["x"], &message["y"]), (&"tile_update".into(), &0.into(), &0.into()));
+    assert_eq!(
+        (&message["type"], &message["x"], &message["y"]),
+        (&"tile_update".into(), &0.into(), &0.into())
+    );
     assert_eq!(message["brick"], name.as_str());
     let now = entry().unwrap();
     assert_eq!(now["0,0"]["timestamp"], message["timestamp"], "the manifest was there first");
     assert!(message["timestamp"].as_f64() > first["0,0"]["timestamp"].as_f64(), "time stamps rise");
-    let manifest = std::fs::read(map.state.join("infinite-map/builder/map/manifest.json")).context("manifest").unwrap();
+    let manifest =
+        std::fs::read(map.state.join("infinite-map/builder/map/manifest.json")).context("manifest").unwrap();
     assert_eq!(serde_json::from_slice::<Value>(&manifest).unwrap(), now);
 }

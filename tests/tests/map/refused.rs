@@ -18,9 +18,12 @@ fn rows<'a>(map: &Map) -> Vec<Row<'a>> {
     let host = || ("Host", client.host());
     let token = || ("Authorization", format!("Bearer {}", client.token));
     let (port, brick, root) = (client.port, &map.brick, map.root.display());
-    let with = |what, path: String, headers, status| Row { what, method: "GET", path, headers, body: 0, status };
+    let with =
+        |what, path: String, headers, status| Row { what, method: "GET", path, headers, body: 0, status };
     let api = |what, headers, status| with(what, "/api/bricks".into(), headers, status);
-    let of = |what, path: String, status| with(what, format!("/api/bricks/{brick}/{path}"), vec![host(), token()], status);
+    let of = |what, path: String, status| {
+        with(what, format!("/api/bricks/{brick}/{path}"), vec![host(), token()], status)
+    };
     let plain = |what, path: &str, status| with(what, path.to_owned(), vec![host(), token()], status);
     let method = |method, path: &str, status| Row {
         what: "a method that would change something",
@@ -44,27 +47,59 @@ fn rows<'a>(map: &Map) -> Vec<Row<'a>> {
         with("a page without a token", "/".into(), vec![host()], 401),
         with("a file without a token", "/index.html".into(), vec![host()], 401),
         with("a wrong token in the address", format!("/?token={wrong}"), vec![host()], 401),
-        with("a token in an address of the API", format!("/api/bricks?token={}", client.token), vec![host()], 401),
+        with(
+            "a token in an address of the API",
+            format!("/api/bricks?token={}", client.token),
+            vec![host()],
+            401,
+        ),
         // Whom he asks.
         api("another host", vec![("Host", format!("evil.example:{port}")), token()], 421),
         api("this host without its port", vec![("Host", "127.0.0.1".into()), token()], 421),
         api("this host with another port", vec![("Host", "127.0.0.1:1".into()), token()], 421),
-        api("a name that begins like this host", vec![("Host", format!("127.0.0.1.evil.example:{port}")), token()], 421),
+        api(
+            "a name that begins like this host",
+            vec![("Host", format!("127.0.0.1.evil.example:{port}")), token()],
+            421,
+        ),
         api("no host", vec![token()], 400),
         api("two hosts", vec![host(), ("Host", "evil.example".into()), token()], 400),
-        with("another host in the first line", "http://evil.example/api/bricks".into(), vec![host(), token()], 421),
+        with(
+            "another host in the first line",
+            "http://evil.example/api/bricks".into(),
+            vec![host(), token()],
+            421,
+        ),
         // From where.
         api("another origin", vec![host(), token(), ("Origin", "http://evil.example".into())], 403),
         api("no origin in particular", vec![host(), token(), ("Origin", "null".into())], 403),
-        api("another scheme's origin", vec![host(), token(), ("Origin", format!("https://127.0.0.1:{port}"))], 403),
+        api(
+            "another scheme's origin",
+            vec![host(), token(), ("Origin", format!("https://127.0.0.1:{port}"))],
+            403,
+        ),
         api("another port's origin", vec![host(), token(), ("Origin", "http://127.0.0.1:1".into())], 403),
         api("another site", vec![host(), token(), ("Sec-Fetch-Site", "cross-site".into())], 403),
         // How much.
         plain("a long address", &format!("/api/search?q={}", "x".repeat(9000)), 414),
         api("long headers", vec![host(), token(), ("X-Long", "x".repeat(20_000))], 431),
         api("many headers", (0..300).map(|_| ("X-Many", "x".into())).chain([host(), token()]).collect(), 431),
-        Row { what: "a body", method: "POST", path: "/api/bricks".into(), headers: vec![host(), token(), ("Content-Length", "1000000".into())], body: 2000, status: 413 },
-        Row { what: "a body of a GET", method: "GET", path: "/api/bricks".into(), headers: vec![host(), token(), ("Content-Length", "1000000".into())], body: 2000, status: 413 },
+        Row {
+            what: "a body",
+            method: "POST",
+            path: "/api/bricks".into(),
+            headers: vec![host(), token(), ("Content-Length", "1000000".into())],
+            body: 2000,
+            status: 413,
+        },
+        Row {
+            what: "a body of a GET",
+            method: "GET",
+            path: "/api/bricks".into(),
+            headers: vec![host(), token(), ("Content-Length", "1000000".into())],
+            body: 2000,
+            status: 413,
+        },
         // To do what.
         method("POST", "/api/bricks", 405),
         method("PUT", "/api/history", 405),
@@ -126,7 +161,8 @@ fn what_is_wrong_is_refused_and_says_why() {
     assert!(rows.len() >= 30);
     let mut wrong = Vec::new();
     for row in &rows {
-        let headers: Vec<(&str, &str)> = row.headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let headers: Vec<(&str, &str)> =
+            row.headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
         let answer = match map.client.send(row.method, &row.path, &headers, &vec![b'x'; row.body]) {
             Ok(answer) => answer,
             Err(error) => {
@@ -170,7 +206,9 @@ fn is_guarded(answer: &crate::Answer) -> bool {
 #[test]
 fn what_is_no_http_is_refused() {
     let map = Tree::new().serve();
-    for bytes in [&b"\x16\x03\x01\x02\x00\x01\x00"[..], b"GET\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n", b"\0\0\0\0\r\n\r\n"] {
+    for bytes in
+        [&b"\x16\x03\x01\x02\x00\x01\x00"[..], b"GET\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n", b"\0\0\0\0\r\n\r\n"]
+    {
         if let Ok(answer) = map.client.exchange(bytes) {
             assert!((400..600).contains(&answer.status), "{bytes:?}: {}", answer.status);
         }
@@ -192,7 +230,8 @@ fn the_token_of_the_address_becomes_a_cookie() {
     assert_eq!((page.status, page.header("content-type")), (200, Some("text/html; charset=utf-8")));
     let names = format!("other=1; {cookie}; last=2");
     let origin = format!("http://{host}");
-    let headers = [("Host", host.as_str()), ("Cookie", &names), ("Origin", &origin), ("Sec-Fetch-Site", "same-origin")];
+    let headers =
+        [("Host", host.as_str()), ("Cookie", &names), ("Origin", &origin), ("Sec-Fetch-Site", "same-origin")];
     assert_eq!(map.client.send("GET", "/api/bricks", &headers, b"").unwrap().status, 200);
     let localhost = format!("localhost:{port}");
     let headers = [("Host", localhost.as_str()), ("Cookie", cookie)];

@@ -73,7 +73,8 @@ fn the_next_port_is_taken_when_the_first_one_is() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port();
     let listen = format!("127.0.0.1:{port}");
-    let daemon = Daemon::spawn(&[&tree.root], &tree.state, &["--source", "scan", "--llm", "off", "--listen", &listen]);
+    let daemon =
+        Daemon::spawn(&[&tree.root], &tree.state, &["--source", "scan", "--llm", "off", "--listen", &listen]);
     let client = Client::of_url(daemon.wait_event("map")["url"].as_str().unwrap());
     assert!(client.port > port && client.port < port + 10, "{port}, then {}", client.port);
     daemon.wait_live();
@@ -83,7 +84,8 @@ fn the_next_port_is_taken_when_the_first_one_is() {
 #[test]
 fn without_an_address_there_is_no_map() {
     let tree = Tree::new();
-    let daemon = Daemon::live(&[&tree.root], &tree.state, &["--source", "scan", "--llm", "off", "--listen", "off"]);
+    let daemon =
+        Daemon::live(&[&tree.root], &tree.state, &["--source", "scan", "--llm", "off", "--listen", "off"]);
     assert_eq!(daemon.status().unwrap()["map"], Value::Null);
     let output = sfd(&["map", "--state"]).arg(&tree.state).output().unwrap();
     assert_eq!(output.status.code(), Some(1));
@@ -148,7 +150,9 @@ fn json_is_compressed_for_who_wants_it() {
     let mut text = Vec::new();
     std::io::Read::read_to_end(&mut flate2::read::GzDecoder::new(&small.body[..]), &mut text).unwrap();
     assert_eq!(text, plain.body);
-    let tile = map.client.get_with(&format!("/api/bricks/{}/tile/0/0/0.png", map.brick), &[("Accept-Encoding", "gzip")]);
+    let tile = map
+        .client
+        .get_with(&format!("/api/bricks/{}/tile/0/0/0.png", map.brick), &[("Accept-Encoding", "gzip")]);
     assert_eq!(tile.header("content-encoding"), None, "a PNG is compressed already");
 }
 
@@ -175,6 +179,7 @@ fn half_a_request_does_not_keep_others_waiting() {
     drop(half);
     assert_eq!(map.client.get("/api/bricks").status, 200);
     // The command line does not need the map for anything.
-    let status = Command::new(sfd_tests::daemon::program()).args(["status", "--state"]).arg(&map.state).status();
+    let status =
+        Command::new(sfd_tests::daemon::program()).args(["status", "--state"]).arg(&map.state).status();
     assert!(status.unwrap().success());
 }

@@ -35,7 +35,11 @@ fn compare_with_pixels(map: &Map, modes: &[&str]) {
                 let wrong = shown.iter().zip(wanted).position(|(a, b)| a != b);
                 if let Some(at) = wrong {
                     let (a, b) = (shown[at], wanted[at]);
-                    panic!("{mode}, {theme}, tile {z}/{x}/{y}: {},{} is {a:?} and not {b:?}", at % 256, at / 256);
+                    panic!(
+                        "{mode}, {theme}, tile {z}/{x}/{y}: {},{} is {a:?} and not {b:?}",
+                        at % 256,
+                        at / 256
+                    );
                 }
             }
         }
@@ -88,12 +92,14 @@ fn only_the_tiles_that_changed_have_another_tag() {
     let rect = map.rect_of(name);
     // Nothing changed: nothing is sent.
     for ((z, x, y), tag) in every.iter().zip(&before) {
-        let again = map.client.get_with(
-            &format!("/api/bricks/{}/tile/{z}/{x}/{y}.png", map.brick),
-            &[("If-None-Match", tag)],
-        );
+        let again = map
+            .client
+            .get_with(&format!("/api/bricks/{}/tile/{z}/{x}/{y}.png", map.brick), &[("If-None-Match", tag)]);
         assert_eq!((again.status, again.body.len()), (304, 0));
-        assert_eq!((again.header("etag"), again.header("cache-control")), (Some(tag.as_str()), Some("private, no-cache")));
+        assert_eq!(
+            (again.header("etag"), again.header("cache-control")),
+            (Some(tag.as_str()), Some("private, no-cache"))
+        );
     }
     // As long as before, so that it stays where it is.
     let text = std::fs::read_to_string(map.path(name)).unwrap().replace("line", "LINE");
@@ -109,8 +115,12 @@ fn only_the_tiles_that_changed_have_another_tag() {
         let [left, top, w, h] = rect;
         x * tile < left + w && left < (x + 1) * tile && y * tile < top + h && top < (y + 1) * tile
     };
-    let changed: BTreeSet<_> =
-        every.iter().zip(before.iter().zip(tags())).filter(|(_, (a, b))| *a != b).map(|(at, _)| *at).collect();
+    let changed: BTreeSet<_> = every
+        .iter()
+        .zip(before.iter().zip(tags()))
+        .filter(|(_, (a, b))| *a != b)
+        .map(|(at, _)| *at)
+        .collect();
     let expected: BTreeSet<_> = every.iter().copied().filter(|at| meets(*at)).collect();
     assert_eq!(changed, expected);
     // The nodes say the same, for whoever was away.

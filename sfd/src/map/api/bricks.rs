@@ -82,7 +82,8 @@ pub(super) async fn palette() -> Json<Palette> {
 }
 
 pub(super) async fn status(State(app): TheApp) -> Result<impl IntoResponse, ApiError> {
-    let text = serde_json::to_string(&(app.status)()).map_err(|error| ApiError::unavailable(error.to_string()))?;
+    let text =
+        serde_json::to_string(&(app.status)()).map_err(|error| ApiError::unavailable(error.to_string()))?;
     Ok(([(header::CONTENT_TYPE, "application/json")], text))
 }
 

@@ -75,13 +75,15 @@ pub(super) fn router(app: Arc<App>) -> Router {
 }
 
 async fn wrong_method() -> Response {
-    let error = ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD: the map does not change anything");
+    let error =
+        ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD: the map does not change anything");
     error.into_response()
 }
 
 /// A body of known length that is too long is refused before anything is done. (One of unknown length is not read.)
 async fn refuse_body(request: axum::extract::Request, next: axum::middleware::Next) -> Response {
-    let len = request.headers().get(header::CONTENT_LENGTH).and_then(|len| len.to_str().ok()?.parse::<u64>().ok());
+    let len =
+        request.headers().get(header::CONTENT_LENGTH).and_then(|len| len.to_str().ok()?.parse::<u64>().ok());
     if len.is_some_and(|len| len > BODY_BYTES_MAX as u64) {
         let what = format!("a body of {} bytes; no request has one", len.unwrap_or(0));
         return ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, what).into_response();
