@@ -36,6 +36,7 @@ mod reconcile;
 mod resolve;
 mod root;
 mod scan;
+mod sealing;
 mod setup;
 mod state_dir;
 mod status;
@@ -60,6 +61,7 @@ pub use control::Request;
 pub use describe::describe_change;
 pub use lanes::{Lane, Lanes};
 pub(crate) use latecomers::DETAIL as LATECOMER;
+pub use sealing::{Describer, MakeView, SealProgress, Sealed, Sealing, fold_roots};
 pub use setup::{AgentConfig, Prepared, disk_view, merge_roots};
 pub use state_dir::{StateDir, brick_names};
 pub use status::{Latency, RootStatus, Shared};
@@ -170,6 +172,7 @@ impl AgentError {
                 source.kind() == io::ErrorKind::PermissionDenied
             }
             Self::Collect(error) => error.is_permission(),
+            Self::Brick(BrickError::Io { source, .. }) => source.kind() == io::ErrorKind::PermissionDenied,
             _ => false,
         }
     }

@@ -110,6 +110,12 @@ const SUITES: &[Suite] = &[
         kernel: false,
     },
     Suite {
+        name: "openspec",
+        shows: "OpenSpec tasks, with OpenSpec's own program; what to do next",
+        args: &["-p", "sfd-tests", "--test", "openspec"],
+        kernel: false,
+    },
+    Suite {
         name: "ebpf",
         shows: "each hook against the real kernel",
         args: &["-p", "sfd-tests", "--test", "ebpf"],

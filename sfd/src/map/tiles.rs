@@ -9,6 +9,7 @@
 //! between; where colours depend on more (ages, what changed since), that is in it too.
 
 use std::collections::HashMap;
+use std::fmt::Write as _;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -17,6 +18,7 @@ use sha2::{Digest, Sha256};
 
 use super::counters::Counters;
 use super::error::ApiError;
+use super::events::hex;
 use super::geometry::{TILE_SIDE, TileAt};
 use super::index::Entry;
 use super::paint::{Canvas, Overlay, halved, leaf as paint_leaf, reduced};
@@ -422,15 +424,16 @@ fn node_over(mut hashes: Vec<Hash>) -> Hash {
 
 /// A strong ETag, with its quotes.
 fn tag_of(node: &Hash, wanted: Wanted, extra: Option<&[u8; 16]>) -> String {
-    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
     let mut tag = format!("\"{}-{}-{}", hex(&node[..16]), wanted.mode.name(), wanted.theme.name());
+    // Writing to a string does not fail.
     if let Some(since) = wanted.since_ns {
-        tag.push_str(&format!("-{since}"));
+        let _ = write!(tag, "-{since}");
     }
     if let Some(extra) = extra {
-        tag.push_str(&format!("-{}", hex(extra)));
+        tag.push('-');
+        tag.push_str(&hex(extra));
     }
     // Levels of one node differ in scale.
-    tag.push_str(&format!("-{}\"", wanted.at.z));
+    let _ = write!(tag, "-{}\"", wanted.at.z);
     tag
 }
