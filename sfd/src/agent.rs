@@ -36,6 +36,7 @@ mod reconcile;
 mod resolve;
 mod root;
 mod scan;
+mod sealing;
 mod setup;
 mod state_dir;
 mod status;
@@ -60,6 +61,7 @@ pub use control::Request;
 pub use describe::describe_change;
 pub use lanes::{Lane, Lanes};
 pub(crate) use latecomers::DETAIL as LATECOMER;
+pub use sealing::{Describer, MakeView, SealProgress, Sealed, Sealing, fold_roots};
 pub use setup::{AgentConfig, Prepared, disk_view, merge_roots};
 pub use state_dir::{StateDir, brick_names};
 pub use status::{Latency, RootStatus, Shared};
@@ -170,6 +172,7 @@ impl AgentError {
                 source.kind() == io::ErrorKind::PermissionDenied
             }
             Self::Collect(error) => error.is_permission(),
+            Self::Brick(BrickError::Io { source, .. }) => source.kind() == io::ErrorKind::PermissionDenied,
             _ => false,
         }
     }
@@ -348,9 +351,9 @@ impl Agent {
                 None
             }
         };
-        let map = self.map.take().filter(|_| !once).and_then(|map| {
-            let served = map.serve(self.status());
-            served.inspect_err(|error| warn!(%error, "no map; `sfd map` will not work")).ok()
+        let map = self.map.take().and_then(|map| {
+            let running = map.serve(self.status());
+            running.inspect_err(|error| warn!(%error, "no map; `sfd map` will not work")).ok()
         });
         // A baseline that is done is kept whole, however long the disk takes; nobody is waiting for a signal's effect.
         let mut patience = None;

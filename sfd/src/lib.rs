@@ -11,6 +11,7 @@
 //! brick/     FoldPlan   -> bytes      V2BR file, catalog, crash safety
 //! map/       brick      -> browser    HTTP: tiles, what is where, what changes
 //! agent      wires them together
+//! tasks/     OpenSpec   -> jobs       a second way in, to the same stages
 //! cli/       the commands
 //! ```
 
@@ -23,3 +24,4 @@ pub mod collect;
 pub mod enrich;
 pub mod fold;
 pub mod map;
+pub mod tasks;

@@ -4,6 +4,7 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Once;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -94,7 +95,12 @@ impl Drop for LlamaServer {
 }
 
 fn spawn(port: u16, context: u32, key: Option<&str>) -> Child {
+    /// A command that gets the server first must not do so twice at the same time.
+    static GOT: Once = Once::new();
     let program = std::env::var("SFD_LLAMA_SERVER").unwrap_or_else(|_| "llama-server".to_owned());
+    GOT.call_once(|| {
+        let _ = Command::new(&program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
+    });
     Command::new(&program)
         .arg("-m")
         .arg(model())

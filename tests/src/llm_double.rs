@@ -213,20 +213,23 @@ async fn serve(State(shared): State<Arc<Shared>>, method: Method, uri: Uri, body
             let models = models.map(|(name, size)| json!({"name": name, "model": name, "size": size}));
             reply_json(200, &json!({"models": models.collect::<Vec<_>>()}))
         }
-        (Wire::OpenAi, "GET", "/v1/models") => match &shared.upstream {
-            Some(upstream) => match shared.client.get(format!("{upstream}/v1/models")).send().await {
-                Ok(response) => reply(response.status().as_u16(), response.bytes().await.unwrap_or_default()),
-                Err(error) => reply_json(502, &json!({"error": {"message": error.to_string()}})),
-            },
-            None => {
-                let models = shared.models.iter().map(|(name, _)| json!({"id": name, "object": "model"}));
-                reply_json(200, &json!({"object": "list", "data": models.collect::<Vec<_>>()}))
-            }
-        },
+        (Wire::OpenAi, "GET", "/v1/models") => models(&shared).await,
         (Wire::Ollama, "POST", "/api/chat") | (Wire::OpenAi, "POST", "/v1/chat/completions") => {
             chat(&shared, &body).await
         }
         _ => reply_json(404, &failure(shared.wire, 404)),
+    }
+}
+
+/// The real server's models, or those made up.
+async fn models(shared: &Shared) -> Response<Body> {
+    let Some(upstream) = &shared.upstream else {
+        let models = shared.models.iter().map(|(name, _)| json!({"id": name, "object": "model"}));
+        return reply_json(200, &json!({"object": "list", "data": models.collect::<Vec<_>>()}));
+    };
+    match shared.client.get(format!("{upstream}/v1/models")).send().await {
+        Ok(response) => reply(response.status().as_u16(), response.bytes().await.unwrap_or_default()),
+        Err(error) => reply_json(502, &json!({"error": {"message": error.to_string()}})),
     }
 }
 

@@ -120,6 +120,12 @@ const SUITES: &[Suite] = &[
         kernel: false,
     },
     Suite {
+        name: "openspec",
+        shows: "OpenSpec tasks, with OpenSpec's own program; what to do next",
+        args: &["-p", "sfd-tests", "--test", "openspec"],
+        kernel: false,
+    },
+    Suite {
         name: "ebpf",
         shows: "each hook against the real kernel",
         args: &["-p", "sfd-tests", "--test", "ebpf"],
@@ -141,6 +147,12 @@ const SUITES: &[Suite] = &[
         name: "live",
         shows: "the daemon end to end against the real kernel",
         args: &["-p", "sfd-tests", "--test", "live"],
+        kernel: true,
+    },
+    Suite {
+        name: "map",
+        shows: "the map's server: who is refused, tiles to the pixel, events, load, its description",
+        args: &["-p", "sfd-tests", "--test", "map"],
         kernel: true,
     },
 ];

@@ -78,9 +78,9 @@ pub(super) fn judge(change: &Change<'_>) -> Judged {
     let mut is_installed = false;
     if let Some((name, before, after)) = change.table {
         if name == "modules" {
-            modules(before, after, &mut reasons)
+            modules(before, after, &mut reasons);
         } else {
-            listeners(name, before, after, &mut reasons)
+            listeners(name, before, after, &mut reasons);
         }
     } else if let Some(after) = change.after {
         let line = change.line;

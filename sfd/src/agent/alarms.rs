@@ -1,5 +1,7 @@
 //! Writing into the lines of history why an operator should care about them.
 
+use bytes::Bytes;
+
 use super::RootKind;
 use super::alarm::{self, Change};
 use super::reconcile::Tasks;
@@ -11,6 +13,10 @@ use crate::brick::{Row, Verb};
 
 /// Tags of what is judged by whether a package owns it.
 const BY_PACKAGE: [&str; 3] = ["unpackaged", "setuid", "setgid"];
+
+fn is_socket_table(name: &str) -> bool {
+    matches!(name, "net/tcp" | "net/tcp6" | "net/udp" | "net/udp6")
+}
 
 impl Root {
     /// Completes a line of history of the draft: `before` and `after` are the artifact's states, `table` the name and
@@ -35,23 +41,30 @@ impl Root {
         line.reasons = judged.risk.reasons;
     }
 
+    /// Contents until now of a table of `/proc` that [`Self::note_table`] knows; `None` of everything else, and of what
+    /// cannot be told.
+    pub(super) fn table_before(&self, old: &Row, artifact: &Artifact) -> Option<Bytes> {
+        if self.kind != RootKind::Proc || !artifact.exact || !old.is_provable() {
+            return None;
+        }
+        let Nature::Projection { name, pid: None } = self.view.nature(&artifact.path) else { return None };
+        if is_socket_table(name) || name == "modules" { self.cells_of(old) } else { None }
+    }
+
     /// Writes down what a table of `/proc` says is new: listeners, of whose table nothing else belongs in the history, and
-    /// modules. `false`: it is no such table, or nothing is to be said of it.
+    /// modules. `before`: of [`Self::table_before`]. `false`: nothing is to be said of it.
     pub(super) fn note_table(
         &mut self,
         old: &Row,
         row: &Row,
         artifact: &Artifact,
+        before: &[u8],
         meaning: &[String],
         dirty: &Dirty,
     ) -> bool {
         let Nature::Projection { name, pid: None } = self.view.nature(&artifact.path) else { return false };
-        let is_sockets = matches!(name, "net/tcp" | "net/tcp6" | "net/udp" | "net/udp6");
-        if !(is_sockets || name == "modules") || !artifact.exact || !old.is_provable() {
-            return false;
-        }
-        let Some(before) = self.cells_of(old) else { return false };
-        let (before, after) = (String::from_utf8_lossy(&before), String::from_utf8_lossy(&artifact.cells));
+        let is_sockets = is_socket_table(name);
+        let (before, after) = (String::from_utf8_lossy(before), String::from_utf8_lossy(&artifact.cells));
         let detail = if is_sockets {
             match alarm::listening(name, &before, &after) {
                 Some(detail) => detail,

@@ -189,6 +189,7 @@ impl Root {
         // As it is on the brick or in the draft until the new state is drafted.
         let replaced = self.contents_before(old, &artifact.path, artifact.content_hash);
         let meaning = self.meaning_of(old, &replaced, artifact);
+        let table = self.table_before(old, artifact);
         let block = self.resize(old, artifact);
         let mut row = row_of(old.id, old.parent, old.name.clone(), block, artifact);
         keep_words(old, &mut row);
@@ -212,7 +213,9 @@ impl Root {
             let contents = matches!(row.meta.file_type, FileType::File | FileType::Symlink);
             let same = row.content_hash == old.content_hash || !contents;
             let verb = if same { Verb::Attributes } else { Verb::Modified };
-            if self.kind == RootKind::Proc && self.note_table(old, &row, artifact, &meaning, dirty) {
+            let is_noted =
+                table.is_some_and(|before| self.note_table(old, &row, artifact, &before, &meaning, dirty));
+            if is_noted {
                 // That was the line.
             } else if !is_noise(old, &row) {
                 // A table of /proc that changes all the time has a line where its change means something.

@@ -45,6 +45,77 @@ pub fn survey(
     watch: &mut dyn Watch,
     progress: &dyn Fn(u64) -> ControlFlow<()>,
 ) -> Result<Survey, AgentError> {
+    find(roots, view, watch, progress)?.place(K_CAP, exact)
+}
+
+/// A tree that was walked and has no places yet.
+#[derive(Debug)]
+pub(super) struct Walked {
+    rows: Vec<Row>,
+    unwatched: HashSet<InodeId>,
+    unlisted: HashMap<ArtifactId, String>,
+}
+
+impl Walked {
+    /// Keeps at most `max` of what is no directory, the first in the order of their paths, and the directories they are
+    /// in. Returns how many of what is no directory were left out.
+    pub(super) fn keep_files(&mut self, max: usize) -> usize {
+        let is_dir = |row: &Row| row.meta.file_type == FileType::Directory;
+        let files = self.rows.iter().filter(|row| !is_dir(row)).count();
+        if files <= max {
+            return 0;
+        }
+        // Parents come before their children, and numbers count from 1 in that order.
+        let index = |id: ArtifactId| id.0 as usize - 1;
+        let mut paths: Vec<Vec<u8>> = Vec::with_capacity(self.rows.len());
+        for row in &self.rows {
+            let mut path = row.parent.and_then(|id| paths.get(index(id)).cloned()).unwrap_or_default();
+            path.push(b'/');
+            path.extend_from_slice(&row.name);
+            paths.push(path);
+        }
+        let mut order: Vec<usize> = (0..self.rows.len()).filter(|i| !is_dir(&self.rows[*i])).collect();
+        order.sort_unstable_by(|a, b| paths[*a].cmp(&paths[*b]));
+        let mut kept = vec![false; self.rows.len()];
+        for mut at in order.into_iter().take(max) {
+            while !kept[at] {
+                kept[at] = true;
+                match self.rows[at].parent {
+                    Some(parent) => at = index(parent),
+                    None => break,
+                }
+            }
+        }
+        for (row, kept) in self.rows.iter().zip(&mut kept) {
+            *kept |= row.parent.is_none() && is_dir(row);
+        }
+        let mut kept = kept.into_iter();
+        self.rows.retain(|_| kept.next().unwrap_or(false));
+        files - max
+    }
+
+    /// Gives everything its place; no block is larger than `2^cap_max` cells.
+    pub(super) fn place(self, cap_max: u8, exact: bool) -> Result<Survey, AgentError> {
+        let Self { mut rows, unwatched, unlisted } = self;
+        let items: Vec<FirstFoldItem<'_>> = rows.iter().map(Row::to_place).collect();
+        let fold =
+            first_fold(&items, cap_max, exact).map_err(|error| AgentError::Layout(error.to_string()))?;
+        let blocks: HashMap<ArtifactId, Block> = fold.blocks.into_iter().collect();
+        for row in &mut rows {
+            row.block =
+                *blocks.get(&row.id).ok_or_else(|| AgentError::Layout("an artifact has no place".into()))?;
+        }
+        Ok(Survey { rows, layout: fold.layout, unwatched, unlisted })
+    }
+}
+
+/// The first half of [`survey`].
+pub(super) fn find(
+    roots: &[PathBuf],
+    view: &mut dyn View,
+    watch: &mut dyn Watch,
+    progress: &dyn Fn(u64) -> ControlFlow<()>,
+) -> Result<Walked, AgentError> {
     let mut rows = Vec::new();
     let mut unwatched = HashSet::new();
     let mut unlisted = HashMap::new();
@@ -58,14 +129,7 @@ pub fn survey(
             unwatched.extend(walk(&mut rows, &mut dirs, &mut unlisted, index, &dir, view, watch, progress)?);
         }
     }
-    let items: Vec<FirstFoldItem<'_>> = rows.iter().map(Row::to_place).collect();
-    let fold = first_fold(&items, K_CAP, exact).map_err(|error| AgentError::Layout(error.to_string()))?;
-    let blocks: HashMap<ArtifactId, Block> = fold.blocks.into_iter().collect();
-    for row in &mut rows {
-        row.block =
-            *blocks.get(&row.id).ok_or_else(|| AgentError::Layout("an artifact has no place".into()))?;
-    }
-    Ok(Survey { rows, layout: fold.layout, unwatched, unlisted })
+    Ok(Walked { rows, unwatched, unlisted })
 }
 
 /// Lists one directory. Returns it if it could not be watched.

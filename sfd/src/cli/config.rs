@@ -37,6 +37,7 @@ pub const KEYS: &[(&str, &str, &str)] = &[
         "\"127.0.0.1:7317\"",
         "address of the map, or off; when the port is taken, the next free one of ten",
     ),
+    ("infinite_map", "false", "make pictures of the bricks for the public Infinite Map too"),
     ("exclude", "[]", "globs of absolute paths to leave out"),
     ("redact", "true", "keep secrets out of bricks"),
     ("redact_also", "[]", "more globs of paths whose contents are secret"),
@@ -70,6 +71,7 @@ pub const KEYS: &[(&str, &str, &str)] = &[
     ("llm_timeout_s", "120", "longest time for one answer"),
     ("llm_tokens_per_hour", "200000", "most tokens asked for and answered in an hour; 0: any number"),
     ("llm_tokens_per_day", "2000000", "the same for a day"),
+    ("openspec", "\"\"", "repository whose OpenSpec tasks are run as they appear; empty: none"),
 ];
 
 /// The effective configuration.
@@ -86,6 +88,8 @@ pub struct Config {
     pub name_hooks: NameSource,
     /// Address of the map, or `off`.
     pub listen: String,
+    /// Whether pictures for the public Infinite Map are made.
+    pub infinite_map: bool,
     /// Globs to leave out.
     pub exclude: Vec<String>,
     /// Whether secrets are redacted.
@@ -128,6 +132,8 @@ pub struct Config {
     pub llm_tokens_per_hour: u64,
     /// Most tokens in a day; 0: any number.
     pub llm_tokens_per_day: u64,
+    /// Repository whose tasks are run; empty means none.
+    pub openspec: PathBuf,
 }
 
 /// Values by key, each with where it came from.
@@ -298,14 +304,14 @@ impl Config {
     fn map(&self) -> Result<Option<MapConfig>, CliError> {
         static TOKEN: OnceLock<Token> = OnceLock::new();
         let Some(listen) = self.listen()? else { return Ok(None) };
-        let token = match TOKEN.get() {
-            Some(token) => token.clone(),
-            None => {
-                let new = Token::random().map_err(|error| CliError::io("random numbers", &io::Error::other(error)))?;
-                TOKEN.get_or_init(|| new).clone()
-            }
+        let token = if let Some(token) = TOKEN.get() {
+            token.clone()
+        } else {
+            let new =
+                Token::random().map_err(|error| CliError::io("random numbers", &io::Error::other(error)))?;
+            TOKEN.get_or_init(|| new).clone()
         };
-        Ok(Some(MapConfig { listen, token }))
+        Ok(Some(MapConfig { listen, token, with_pictures: self.infinite_map }))
     }
 
     /// The state directory, made if needed.

@@ -16,13 +16,17 @@ mod inspect;
 mod live;
 mod llm;
 mod log;
+mod map;
+mod next;
 mod out;
 mod patch;
 mod pictures;
 mod run;
+mod run_tasks;
 mod search;
 mod snapshot;
 mod status;
+mod tasks;
 mod verify;
 mod who;
 
@@ -118,6 +122,12 @@ enum Command {
     Explain(explain::ExplainArgs),
     /// Find artifacts by words, kind, risk, tag or place
     Search(search::SearchArgs),
+    /// Run the tasks of a repository's openspec directory
+    Tasks(tasks::TasksArgs),
+    /// Say the one thing to do next, and why
+    Next(next::NextArgs),
+    /// Print the address of the map, and open it in a browser
+    Map(map::MapArgs),
     /// Show the raw event stream of the daemon, for debugging
     Events(events::EventsArgs),
     /// Check what works here, what is lost where it does not, and how to mend it
@@ -126,7 +136,8 @@ enum Command {
 
 /// Runs the command line `args` (the program's name first) and returns its exit code.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let cli = match Cli::try_parse_from(args) {
+    let args: Vec<OsString> = args.into_iter().collect();
+    let cli = match Cli::try_parse_from(&args) {
         Ok(cli) => cli,
         Err(error) => {
             // clap's own codes: 0 for --help and --version, 2 for usage.
@@ -140,6 +151,8 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         return Exit::Usage.into();
     }
     let out = Out::new(cli.global.json, cli.global.quiet);
+    // `sfd next` has just said it.
+    let with_next = !matches!(cli.command, Command::Next(_));
     let result = match cli.command {
         Command::Run(args) => run::run(&args, out),
         Command::Fold(args) => fold::run(&args, out),
@@ -154,11 +167,20 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Log(args) => log::run(&args, out),
         Command::Explain(args) => explain::run(&args, out),
         Command::Search(args) => search::run(&args, out),
+        Command::Tasks(args) => tasks::run(&args, out),
+        Command::Next(args) => next::run(&args, out),
+        Command::Map(args) => map::run(&args, out),
         Command::Events(args) => events::run(&args, out),
         Command::Doctor(args) => doctor::run(&args, out),
     };
     match result {
-        Ok(exit) => exit.into(),
+        Ok(exit) => {
+            if with_next && exit != Exit::Interrupted {
+                let openspec = option_of(&args, "--openspec");
+                next::line(option_of(&args, "--state"), openspec.as_deref(), out);
+            }
+            exit.into()
+        }
         // `sfd inspect x | head`: the reader has seen enough.
         Err(error) if error.is_broken_pipe() => Exit::Done.into(),
         Err(error) => {
@@ -166,6 +188,22 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             error.exit.into()
         }
     }
+}
+
+/// The value of an option that several commands have, wherever it stands: `--state DIR` or `--state=DIR`.
+fn option_of(args: &[OsString], name: &str) -> Option<PathBuf> {
+    use std::os::unix::ffi::{OsStrExt, OsStringExt};
+    let mut args = args.iter().take_while(|arg| *arg != "--");
+    while let Some(arg) = args.next() {
+        if arg == name {
+            return args.next().map(PathBuf::from);
+        }
+        let value = arg.as_bytes().strip_prefix(name.as_bytes()).and_then(|rest| rest.strip_prefix(b"="));
+        if let Some(value) = value {
+            return Some(OsString::from_vec(value.to_vec()).into());
+        }
+    }
+    None
 }
 
 /// With this host's key, if it has one that may be read, so that equal secrets look equal in all its bricks; else with

@@ -1,19 +1,21 @@
 //! `sfd run`: the daemon.
 
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::oneshot;
 use toml::Value;
 
 use super::config::{Config, Layers};
 use super::llm::LlmArgs;
 use super::out::{human_bytes, human_count, printable};
+use super::run_tasks::{TaskThread, Wanted};
 use super::{CliError, Exit, Out};
 use crate::agent::{Agent, AgentConfig, Shared, Status, StatusSource, brick_names};
 use crate::brick::{SealOptions, snapshot};
@@ -28,6 +30,7 @@ const PROGRESS_EVERY: Duration = Duration::from_millis(100);
     sfd run --watch ~/project --exclude '**/target/**'    not root: inotify instead of eBPF\n  \
     sudo sfd run --watch /usr/bin --once                  baseline, seal, exit\n\n\
     Signals: SIGTERM (exit 0) and SIGINT (exit 130) flush, sync and end; SIGHUP reads the configuration again.")]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of the command line")]
 pub(super) struct RunArgs {
     /// Directories to watch; /proc is watched as projections
     #[arg(long, value_delimiter = ',', value_name = "DIR,...")]
@@ -44,6 +47,9 @@ pub(super) struct RunArgs {
     /// Address of the map, or off [default: 127.0.0.1:7317]
     #[arg(long, value_name = "ADDR|off")]
     listen: Option<String>,
+    /// Also make pictures of the bricks for the public Infinite Map, in STATE/infinite-map
+    #[arg(long)]
+    infinite_map: bool,
     /// Leave out what matches this glob of absolute paths; may be repeated
     #[arg(long, value_name = "GLOB")]
     exclude: Vec<String>,
@@ -55,6 +61,9 @@ pub(super) struct RunArgs {
     no_redact: bool,
     #[command(flatten)]
     llm: LlmArgs,
+    /// Run the OpenSpec tasks of this repository as they appear (see sfd tasks); then --watch may be left out
+    #[arg(long, value_name = "DIR", conflicts_with = "once")]
+    openspec: Option<PathBuf>,
     /// Make the baseline, seal each brick as NAME.sealed.brick beside the live one, and exit
     #[arg(long)]
     once: bool,
@@ -69,12 +78,18 @@ enum Stop {
     Terminate,
     Interrupt,
     Reload,
+    /// A task wants another directory watched.
+    Watch,
 }
 
 struct Signals {
     terminate: Signal,
     interrupt: Signal,
     reload: Signal,
+    /// From tasks, if there are any.
+    tasks: Option<UnboundedReceiver<Wanted>>,
+    /// What [`Stop::Watch`] is about.
+    wanted: Arc<Mutex<Vec<Wanted>>>,
 }
 
 impl Signals {
@@ -84,6 +99,8 @@ impl Signals {
             terminate: listen(SignalKind::terminate())?,
             interrupt: listen(SignalKind::interrupt())?,
             reload: listen(SignalKind::hangup())?,
+            tasks: None,
+            wanted: Arc::default(),
         })
     }
 
@@ -92,8 +109,28 @@ impl Signals {
             _ = self.terminate.recv() => Stop::Terminate,
             _ = self.interrupt.recv() => Stop::Interrupt,
             _ = self.reload.recv() => Stop::Reload,
+            wanted = next_of(&mut self.tasks) => {
+                lock(&self.wanted).push(wanted);
+                Stop::Watch
+            }
         }
     }
+}
+
+/// The next thing that a task wants; never, without tasks.
+async fn next_of(tasks: &mut Option<UnboundedReceiver<Wanted>>) -> Wanted {
+    if let Some(wanted) = tasks
+        && let Some(wanted) = wanted.recv().await
+    {
+        return wanted;
+    }
+    // The thread has ended: nothing more comes.
+    *tasks = None;
+    std::future::pending().await
+}
+
+fn lock(wanted: &Mutex<Vec<Wanted>>) -> MutexGuard<'_, Vec<Wanted>> {
+    wanted.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 pub(super) fn run(args: &RunArgs, out: Out) -> Result<Exit, CliError> {
@@ -107,7 +144,8 @@ pub(super) fn run(args: &RunArgs, out: Out) -> Result<Exit, CliError> {
         }
         return Ok(Exit::Done);
     }
-    if config.watch.is_empty() {
+    let has_tasks = !config.openspec.as_os_str().is_empty() && !args.once;
+    if config.watch.is_empty() && !has_tasks {
         return Err(CliError::usage("nothing to watch; try: sudo sfd run --watch /etc,/proc"));
     }
     check_redaction(config.redact)?;
@@ -118,12 +156,23 @@ pub(super) fn run(args: &RunArgs, out: Out) -> Result<Exit, CliError> {
         .map_err(|error| CliError::io("tokio runtime", &error))?;
     runtime.block_on(async {
         let mut signals = Signals::new()?;
-        loop {
+        // Directories that tasks have asked for, beside those of the configuration.
+        let mut more: Vec<PathBuf> = Vec::new();
+        let mut thread = None;
+        if has_tasks {
+            let state = config.state_dir()?.path().to_path_buf();
+            let (started, wanted, watched) = TaskThread::start(&config, &state, out)?;
+            (thread, signals.tasks, more) = (Some(started), Some(wanted), watched);
+        }
+        let wanted = Arc::clone(&signals.wanted);
+        let stopped = loop {
             let mut next = None;
+            let mut added = Vec::new();
+            let with = with_roots(&config, &more);
             // A broken configuration must not disturb a running daemon: it is refused before anything is stopped.
             let mut accept = |stop| match stop {
                 Stop::Terminate | Stop::Interrupt => true,
-                Stop::Reload => match reread(args) {
+                Stop::Reload => match reread(args, &more) {
                     Ok(new) => {
                         tracing::info!("configuration read again");
                         next = Some(new);
@@ -134,22 +183,94 @@ pub(super) fn run(args: &RunArgs, out: Out) -> Result<Exit, CliError> {
                         false
                     }
                 },
+                Stop::Watch => {
+                    added = new_roots(&with, &wanted);
+                    !added.is_empty()
+                }
             };
-            match serve(config.agent()?, args.once, &mut signals, &mut accept, out).await? {
+            let stop = if with.watch.is_empty() {
+                loop {
+                    let stop = signals.next().await;
+                    if accept(stop) {
+                        break Some(stop);
+                    }
+                }
+            } else {
+                let mut agent = with.agent()?;
+                // What ends by itself is not to be looked at.
+                agent.map = agent.map.filter(|_| !args.once);
+                serve(agent, args.once, &mut signals, &mut accept, out).await?
+            };
+            match stop {
                 // Also when the worker ended without an error and nobody asked for it: nothing is left to serve.
-                None | Some(Stop::Terminate) => return Ok(Exit::Done),
-                Some(Stop::Interrupt) => return Ok(Exit::Interrupted),
+                None | Some(Stop::Terminate) => break Exit::Done,
+                Some(Stop::Interrupt) => break Exit::Interrupted,
                 Some(Stop::Reload) => config = next.unwrap_or(config),
+                Some(Stop::Watch) => more.append(&mut added),
             }
-        }
+        };
+        // Whoever still waits for a directory to be live is told that it will not be.
+        signals.tasks = None;
+        lock(&wanted).clear();
+        let _ = tokio::task::spawn_blocking(move || drop(thread)).await;
+        Ok(stopped)
     })
 }
 
+/// The configuration with more directories to watch.
+fn with_roots(config: &Config, more: &[PathBuf]) -> Config {
+    let mut config = config.clone();
+    config.watch.extend(more.iter().cloned());
+    config
+}
+
+/// Which of the wanted directories are not watched yet and can be; of the others, those who want them are told.
+fn new_roots(config: &Config, wanted: &Mutex<Vec<Wanted>>) -> Vec<PathBuf> {
+    let mut added = Vec::new();
+    let mut wanted = lock(wanted);
+    wanted.retain(|wanted| {
+        let watched =
+            |root: &PathBuf| std::fs::canonicalize(root).is_ok_and(|root| wanted.path.starts_with(root));
+        if config.watch.iter().any(watched) {
+            // Told as soon as the baseline is done, by whoever looks at that.
+            return true;
+        }
+        match with_roots(config, std::slice::from_ref(&wanted.path)).agent() {
+            Ok(_) => {
+                added.push(wanted.path.clone());
+                true
+            }
+            Err(error) => {
+                let _ = wanted.answer.send(Err(error.to_string()));
+                false
+            }
+        }
+    });
+    added
+}
+
+/// Tells those who want a directory watched that it is live, and where its brick is.
+fn answer(wanted: &Mutex<Vec<Wanted>>, status: &Status, state: &Path) {
+    lock(wanted).retain(|wanted| {
+        let root = status.roots.iter().find(|root| wanted.path.starts_with(&root.path));
+        let Some(root) = root else { return true };
+        let told = match &root.error {
+            Some(error) => Err(error.clone()),
+            None => Ok(state.join("bricks").join(format!("{}.brick", root.name))),
+        };
+        let _ = wanted.answer.send(told);
+        false
+    });
+}
+
 /// The configuration as it is now, checked as at the start.
-fn reread(args: &RunArgs) -> Result<Config, CliError> {
+fn reread(args: &RunArgs, more: &[PathBuf]) -> Result<Config, CliError> {
     let config = layers(args)?.config()?;
     check_redaction(config.redact)?;
-    config.agent()?;
+    let with = with_roots(&config, more);
+    if !with.watch.is_empty() || config.openspec.as_os_str().is_empty() {
+        with.agent()?;
+    }
     Ok(config)
 }
 
@@ -176,6 +297,9 @@ fn layers(args: &RunArgs) -> Result<Layers, CliError> {
     if let Some(listen) = &args.listen {
         layers.set("listen", Value::String(listen.clone()), "--listen".into());
     }
+    if args.infinite_map {
+        layers.set("infinite_map", Value::Boolean(true), "--infinite-map".into());
+    }
     if !args.exclude.is_empty() {
         layers.set("exclude", Value::from(args.exclude.clone()), "--exclude".into());
     }
@@ -184,6 +308,9 @@ fn layers(args: &RunArgs) -> Result<Layers, CliError> {
     }
     if args.no_redact {
         layers.set("redact", Value::Boolean(false), "--no-redact".into());
+    }
+    if let Some(openspec) = &args.openspec {
+        layers.set("openspec", text(openspec, "--openspec")?, "--openspec".into());
     }
     args.llm.apply(&mut layers);
     Ok(layers)
@@ -217,10 +344,11 @@ async fn serve(
         .map_err(|error| CliError::io("agent", &std::io::Error::other(error)))??;
     let status = agent.status();
     announce(&status(), out)?;
-    if let Some(url) = agent.map_url().filter(|_| !once) {
+    if let Some(url) = agent.map_url() {
         announce_map(&url, out)?;
     }
     let (tell, told) = oneshot::channel();
+    let live = tokio::spawn(when_live(Arc::clone(&signals.wanted), Arc::clone(&status), state.clone()));
     let progress =
         tokio::spawn(progress(agent.shared(), Arc::clone(&status), out, names.clone(), state.clone()));
     let mut running = tokio::spawn(agent.run(
@@ -237,6 +365,7 @@ async fn serve(
         tokio::select! {
             result = &mut running => {
                 progress.abort();
+                live.abort();
                 ended(result)?;
                 break None;
             }
@@ -245,6 +374,7 @@ async fn serve(
                     continue;
                 }
                 progress.abort();
+                live.abort();
                 let _ = tell.send(());
                 ended(running.await)?;
                 break Some(stop);
@@ -296,6 +426,19 @@ fn announce(status: &Status, out: Out) -> Result<(), CliError> {
     out.line(line)
 }
 
+/// Tells whoever wants a directory watched once it is, for as long as this agent runs.
+async fn when_live(wanted: Arc<Mutex<Vec<Wanted>>>, status: StatusSource, state: PathBuf) {
+    loop {
+        tokio::time::sleep(PROGRESS_EVERY).await;
+        if !lock(&wanted).is_empty() {
+            let status = status();
+            if status.baseline_done {
+                answer(&wanted, &status, &state);
+            }
+        }
+    }
+}
+
 /// Where the map is. The address is a secret: whoever has it can read what is watched.
 fn announce_map(url: &str, out: Out) -> Result<(), CliError> {
     if out.json {
@@ -333,13 +476,7 @@ async fn progress(shared: Arc<Shared>, status: StatusSource, out: Out, names: Ve
     }
 }
 
-fn live(
-    status: &Status,
-    out: Out,
-    names: &[String],
-    state: &std::path::Path,
-    took: Duration,
-) -> Result<(), CliError> {
+fn live(status: &Status, out: Out, names: &[String], state: &Path, took: Duration) -> Result<(), CliError> {
     if out.json {
         return out
             .json_line(&json!({ "event": "live", "baseline_s": took.as_secs_f64(), "status": status }));
@@ -375,7 +512,7 @@ fn live(
 }
 
 /// Seals every live brick beside itself.
-fn seal(state: &std::path::Path, names: &[String], out: Out) -> Result<(), CliError> {
+fn seal(state: &Path, names: &[String], out: Out) -> Result<(), CliError> {
     let bricks = state.join("bricks");
     for name in names {
         let target = bricks.join(format!("{name}.sealed.brick"));

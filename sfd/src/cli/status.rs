@@ -178,6 +178,9 @@ fn print(status: &Value, out: &mut dyn Write) -> std::io::Result<()> {
             )?;
         }
     }
+    if status["map"].is_object() {
+        map(&status["map"], out)?;
+    }
     let latency = &status["latency"];
     if latency["count"].as_u64().unwrap_or(0) > 0 {
         let ms = |key: &str| latency[key].as_f64().unwrap_or(0.0);
@@ -201,6 +204,95 @@ fn print(status: &Value, out: &mut dyn Write) -> std::io::Result<()> {
         writeln!(out, "{what}: {}", if parts.is_empty() { "none".to_owned() } else { parts.join(", ") })?;
     }
     writeln!(out, "watched by the collector: {} objects", count(&events["watched"]))?;
+    print_llm(&status["llm"], out)
+}
+
+/// Which model describes artifacts, and if none does for now, why and until when.
+fn print_llm(llm: &Value, out: &mut dyn Write) -> std::io::Result<()> {
+    let number = |key: &str| llm[key].as_u64().unwrap_or(0);
+    let state = llm["state"].as_str().unwrap_or("off");
+    if state == "off" {
+        return writeln!(out, "language model: off; labels are by rules");
+    }
+    let which = match (llm["model"].as_str(), llm["url"].as_str()) {
+        (Some(model), Some(url)) => format!("{} at {}", printable(model), printable(url)),
+        _ => "none found".to_owned(),
+    };
+    let doing = match state {
+        "ready" => "answers",
+        "resting" => "failed too often and is left alone for a while; labels are by rules for now",
+        "budget_spent" => "its tokens are spent; labels are by rules for now",
+        _ => "not reachable; labels are by rules for now",
+    };
+    writeln!(out, "language model: {which}: {doing}")?;
+    if let Some(why) = llm["why"].as_str() {
+        writeln!(out, "  {}", printable(why))?;
+    }
+    if let Some(at) = llm["next_try_ns"].as_i64() {
+        writeln!(out, "  tried again {}", human_time(at))?;
+    }
+    let speed = match llm["seconds_per_answer"].as_f64() {
+        Some(seconds) => format!(", {seconds:.1} s each"),
+        None => String::new(),
+    };
+    writeln!(
+        out,
+        "  {} answers to {} questions{speed}, {} described from earlier answers, {} waiting",
+        human_count(number("answered")),
+        human_count(number("asked")),
+        human_count(number("from_cache")),
+        human_count(number("queued")),
+    )?;
+    for (key, what) in [
+        ("bad_answers", "answers were not valid"),
+        ("server_failures", "times the server failed"),
+        ("given_up", "contents left to rules because no answer was valid"),
+        ("dropped", "forgotten because the queue was full, to be found again when it is empty"),
+        ("cache_errors", "answers could not be kept or read"),
+    ] {
+        if number(key) > 0 {
+            writeln!(out, "  {} {what}", human_count(number(key)))?;
+        }
+    }
+    for (spent, max, what) in
+        [("tokens_hour", "tokens_hour_max", "this hour"), ("tokens_day", "tokens_day_max", "in 24 hours")]
+    {
+        if number(max) > 0 {
+            let (spent, max) = (human_count(number(spent)), human_count(number(max)));
+            writeln!(out, "  {spent} of {max} tokens spent {what}")?;
+        }
+    }
+    Ok(())
+}
+
+/// Where the map is and how much it is asked.
+fn map(map: &Value, out: &mut dyn Write) -> std::io::Result<()> {
+    let count = |value: &Value| human_count(value.as_u64().unwrap_or(0));
+    let sum =
+        |key: &str| map[key].as_object().into_iter().flatten().filter_map(|(_, n)| n.as_u64()).sum::<u64>();
+    let bytes = |key: &str| human_bytes(map[key].as_u64().unwrap_or(0));
+    writeln!(
+        out,
+        "map at {} (sfd map): {} requests, {} refused, {} connections, {} event streams, tiles in memory {}",
+        printable(map["address"].as_str().unwrap_or("-")),
+        count(&map["requests"]),
+        human_count(sum("refused")),
+        count(&map["connections"]),
+        count(&map["streams"]),
+        bytes("cache_bytes"),
+    )?;
+    for (key, what) in [
+        ("busy", "requests refused because too many waited"),
+        ("connections_waited", "times that a connection waited for another one to end"),
+        ("cut_off", "connections closed because nothing moved on them"),
+        ("streams_cut_off", "event streams ended because their client was too slow"),
+        ("notes_missed", "commits that the map was too slow for; it has read everything again"),
+        ("events_coalesced", "changes that clients were told of as a number only"),
+    ] {
+        if map[key].as_u64().unwrap_or(0) > 0 {
+            writeln!(out, "  {} {what}", count(&map[key]))?;
+        }
+    }
     Ok(())
 }
 
@@ -244,5 +336,36 @@ mod tests {
             assert!(text.contains(part), "no {part:?} in\n{text}");
         }
         assert!(!text.contains("none "), "what the kernel does not have is no failure:\n{text}");
+    }
+
+    #[test]
+    fn what_the_language_model_does_is_told() {
+        let told = |llm: Value| {
+            let mut text = Vec::new();
+            print_llm(&llm, &mut text).unwrap();
+            String::from_utf8(text).unwrap()
+        };
+        assert_eq!(told(json!(null)), "language model: off; labels are by rules\n");
+        assert_eq!(told(json!({ "state": "off" })), told(json!(null)));
+        let ready = told(json!({
+            "state": "ready", "model": "qwen2.5-coder:1.5b", "url": "http://127.0.0.1:11434", "queued": 40,
+            "asked": 1201, "answered": 1200, "from_cache": 7, "bad_answers": 1, "seconds_per_answer": 6.54,
+            "tokens_hour": 150, "tokens_hour_max": 200_000,
+        }));
+        assert_eq!(
+            ready,
+            "language model: qwen2.5-coder:1.5b at http://127.0.0.1:11434: answers\n  \
+             1 200 answers to 1 201 questions, 6.5 s each, 7 described from earlier answers, 40 waiting\n  \
+             1 answers were not valid\n  150 of 200 000 tokens spent this hour\n"
+        );
+        for (state, says) in [
+            ("unreachable", "none found: not reachable"),
+            ("resting", "left alone for a while"),
+            ("budget_spent", "its tokens are spent"),
+        ] {
+            let text = told(json!({ "state": state, "why": "no\x1b[2J answer", "next_try_ns": 1 }));
+            assert!(text.contains(says) && text.contains("labels are by rules for now"), "{text}");
+            assert!(text.contains("answer\n  tried again 1970") && !text.contains('\x1b'), "{text}");
+        }
     }
 }

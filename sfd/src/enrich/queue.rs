@@ -76,10 +76,18 @@ pub fn worth(kind: Kind) -> Option<u8> {
         | Kind::Secret
         | Kind::Process
         | Kind::ProcProjection
+        | Kind::SocketTable
+        | Kind::ModuleList
+        | Kind::MountTable
         | Kind::Sysctl => None,
         // Code and what starts it.
-        Kind::Script | Kind::SystemdUnit | Kind::KernelModule => Some(3),
-        Kind::Config | Kind::ElfExecutable | Kind::Ini | Kind::Yaml | Kind::Toml | Kind::Json => Some(2),
+        Kind::Script | Kind::SystemdUnit | Kind::Cron | Kind::KernelModule => Some(3),
+        Kind::ElfExecutable => Some(2),
+        // Known as a whole by rules.
+        Kind::Accounts | Kind::Groups | Kind::Hosts | Kind::Resolver | Kind::Nsswitch | Kind::Fstab => {
+            Some(0)
+        }
+        _ if kind.is_configuration() => Some(2),
         Kind::Text | Kind::SharedLibrary | Kind::Certificate => Some(1),
         _ => Some(0),
     }

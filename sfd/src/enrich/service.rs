@@ -245,6 +245,16 @@ enum Done {
     Failed(AskError),
 }
 
+/// Where a sweep is.
+#[derive(Debug, Default)]
+enum Sweep {
+    /// None is under way.
+    #[default]
+    Done,
+    Begins,
+    After(SweepPoint),
+}
+
 /// The service. One task runs it.
 pub struct Service<H> {
     config: EnrichConfig,
@@ -257,8 +267,7 @@ pub struct Service<H> {
     /// The clock that the breaker goes by.
     started: Instant,
     bad_in_a_row: u32,
-    /// Where the sweep is: not under way, or after that.
-    sweep: Option<Option<SweepPoint>>,
+    sweep: Sweep,
     /// The state last logged.
     told: LlmState,
 }
@@ -283,7 +292,7 @@ impl<H: Host> Service<H> {
             cache: cache.map(|cache| Arc::new(Mutex::new(cache))),
             started: Instant::now(),
             bad_in_a_row: 0,
-            sweep: None,
+            sweep: Sweep::default(),
             told: LlmState::Off,
         }
     }
@@ -386,21 +395,27 @@ impl<H: Host> Service<H> {
         {
             let mut inner = self.enricher.lock();
             if std::mem::take(&mut inner.sweep) {
-                self.sweep = Some(None);
+                self.sweep = Sweep::Begins;
             }
             if inner.queue.len() > inner.queue.in_flight() || inner.queue.len() >= QUEUE_MAX {
                 return false;
             }
-            if self.sweep.is_none() && inner.queue.take_incomplete() {
-                self.sweep = Some(None);
+            if matches!(self.sweep, Sweep::Done) && inner.queue.take_incomplete() {
+                self.sweep = Sweep::Begins;
             }
         }
-        let Some(after) = self.sweep.take() else { return false };
+        let after = match std::mem::take(&mut self.sweep) {
+            Sweep::Done => return false,
+            Sweep::Begins => None,
+            Sweep::After(point) => Some(point),
+        };
         let wants = self.host.more(model.to_owned(), after, SWEEP_MAX).await;
         let Some(last) = wants.last() else { return false };
-        self.sweep = Some(Some(SweepPoint { interest: last.interest, holder: last.holder.clone() }));
+        self.sweep = Sweep::After(SweepPoint { interest: last.interest, holder: last.holder.clone() });
         let mut inner = self.enricher.lock();
-        wants.into_iter().for_each(|want| inner.queue.push(want));
+        for want in wants {
+            inner.queue.push(want);
+        }
         true
     }
 

@@ -54,7 +54,7 @@ impl Token {
     pub fn random() -> Result<Self, getrandom::Error> {
         let mut bytes = [0; 32];
         getrandom::fill(&mut bytes)?;
-        Ok(Self(bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>().into()))
+        Ok(Self(super::events::hex(&bytes).into()))
     }
 
     /// As it is in an address.
@@ -91,7 +91,7 @@ impl Access {
         let host = match self.bound {
             ip if ip.is_unspecified() => "127.0.0.1".to_owned(),
             IpAddr::V6(ip) => format!("[{ip}]"),
-            ip @ IpAddr::V4(_) => ip.to_string(),
+            IpAddr::V4(ip) => ip.to_string(),
         };
         format!("http://{host}:{}/", self.port)
     }
@@ -173,7 +173,10 @@ impl Access {
             return Some(refuse_page());
         }
         let cookie = format!("{}={}; HttpOnly; SameSite=Strict; Path=/", self.cookie, self.token.text());
-        Some((StatusCode::SEE_OTHER, [(header::LOCATION, "/".to_owned()), (header::SET_COOKIE, cookie)]).into_response())
+        Some(
+            (StatusCode::SEE_OTHER, [(header::LOCATION, "/".to_owned()), (header::SET_COOKIE, cookie)])
+                .into_response(),
+        )
     }
 }
 
@@ -239,7 +242,17 @@ mod tests {
         for host in ["127.0.0.1:7317", "localhost:7317", "LOCALHOST:7317"] {
             assert!(loopback.is_host(host), "{host}");
         }
-        for host in ["127.0.0.1", "127.0.0.1:80", "evil.example:7317", "127.0.0.1.evil.example:7317", "10.0.0.1:7317", ":7317", "", "localhost.:7317", "[::1]:7317"] {
+        for host in [
+            "127.0.0.1",
+            "127.0.0.1:80",
+            "evil.example:7317",
+            "127.0.0.1.evil.example:7317",
+            "10.0.0.1:7317",
+            ":7317",
+            "",
+            "localhost.:7317",
+            "[::1]:7317",
+        ] {
             assert!(!loopback.is_host(host), "{host}");
         }
         let all = access("0.0.0.0:7317");

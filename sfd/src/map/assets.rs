@@ -45,7 +45,11 @@ pub(super) async fn serve(method: Method, uri: Uri, headers: HeaderMap) -> Respo
     let hash = file.metadata.sha256_hash();
     let tag = format!("\"{}\"", super::events::hex(&hash[..16]));
     // Names of built files hold a hash of their contents.
-    let keep = if path.starts_with("assets/") { "private, max-age=31536000, immutable" } else { "private, no-cache" };
+    let keep = if path.starts_with("assets/") {
+        "private, max-age=31536000, immutable"
+    } else {
+        "private, no-cache"
+    };
     let has = headers.get(header::IF_NONE_MATCH).is_some_and(|had| had.as_bytes() == tag.as_bytes());
     let about = [
         (header::CONTENT_TYPE, media_type(path).to_owned()),

@@ -113,7 +113,11 @@ mod tests {
                     let cells = (start..start + (1 << k)).map(|cell| curve.xy(cell));
                     let one = cells.map(|(x, y)| Rect { x, y, w: 1, h: 1 });
                     let all = one.reduce(Rect::union).unwrap();
-                    assert_eq!(Rect::of(curve, Block { start, k }), all, "order {order}, cell {start}, 2^{k}");
+                    assert_eq!(
+                        Rect::of(curve, Block { start, k }),
+                        all,
+                        "order {order}, cell {start}, 2^{k}"
+                    );
                     assert_eq!(u64::from(all.w) * u64::from(all.h), 1 << k);
                 }
             }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use axum::serve::Listener;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, Sleep};
 use tracing::warn;
@@ -21,26 +21,31 @@ use super::counters::{Counters, Present};
 const CONNECTIONS_MAX: usize = 64;
 /// Ports tried, from the one asked for on.
 const PORTS_TRIED: u16 = 10;
+/// Bytes that the kernel keeps for a client that does not read (it takes twice that for its own accounts). By itself it
+/// would keep some megabytes, minutes of events.
+const SEND_BYTES: u32 = 128 << 10;
 /// How long nothing may move on a connection that something is to be written to: a client that does not read is cut off.
 const WRITE_STALL_MAX: Duration = Duration::from_secs(20);
 /// How long a request may take to arrive, and to be answered.
-const ANSWER_WITHIN: Duration = Duration::from_secs(60);
+const ANSWER_WITHIN: Duration = Duration::from_mins(1);
 /// How long an idle connection is kept for the next request. A stream of events writes a line every 15 s.
 const IDLE_MAX: Duration = Duration::from_secs(75);
 
-/// Binds the address, or the next free port above it.
+/// Binds the address, or the next free port above it. To be called within a runtime.
 ///
 /// # Errors
 /// None of them can be had.
-pub(super) fn bind(wanted: SocketAddr) -> io::Result<std::net::TcpListener> {
+pub(super) fn bind(wanted: SocketAddr) -> io::Result<TcpListener> {
     let mut last = None;
     for step in 0..PORTS_TRIED {
         let Some(port) = wanted.port().checked_add(step) else { break };
-        match std::net::TcpListener::bind(SocketAddr::new(wanted.ip(), port)) {
+        match bind_one(SocketAddr::new(wanted.ip(), port)) {
             Ok(listener) => {
-                listener.set_nonblocking(true)?;
                 if step > 0 {
-                    warn!(wanted = wanted.port(), port, "the port of the map is taken; using the next free one");
+                    warn!(
+                        wanted = wanted.port(),
+                        port, "the port of the map is taken; using the next free one"
+                    );
                 }
                 return Ok(listener);
             }
@@ -49,6 +54,16 @@ pub(super) fn bind(wanted: SocketAddr) -> io::Result<std::net::TcpListener> {
         }
     }
     Err(last.unwrap_or_else(|| io::Error::from(io::ErrorKind::AddrInUse)))
+}
+
+fn bind_one(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv6() { TcpSocket::new_v6() } else { TcpSocket::new_v4() }?;
+    // A daemon that is started again at once gets its port.
+    socket.set_reuseaddr(true)?;
+    // Connections inherit it.
+    socket.set_send_buffer_size(SEND_BYTES)?;
+    socket.bind(address)?;
+    socket.listen(CONNECTIONS_MAX as u32)
 }
 
 /// Accepts connections, a bounded number at a time.

@@ -7,7 +7,8 @@
 //! api       the requests                        tiles    which tile, from the cache or made now
 //! events    what changes, to each client        paint    from pixels to colours, pure
 //! pool      threads that read                   palette  which colour what has
-//! assets    the front end                       districts  where bricks are on the plane
+//! assets    the front end                 districts  where bricks are on the plane
+//! infinite  for the public Infinite Map   json     what is said of artifacts
 //! ```
 //!
 //! It only reads, on threads that yield to the worker, and nothing in it is ever waited for by the worker. It holds nothing
@@ -24,6 +25,7 @@ mod events;
 pub mod feed;
 mod geometry;
 mod index;
+mod infinite;
 mod json;
 mod labels;
 mod listen;
@@ -41,6 +43,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use foldhash::fast::FixedState;
+use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
 use tokio::sync::{broadcast, oneshot};
 use tracing::{error, warn};
 
@@ -64,6 +68,8 @@ use tiles::Tiles;
 pub const LISTEN: &str = "127.0.0.1:7317";
 /// File in the state directory that holds the address with the token.
 pub const URL_FILE: &str = "map-url";
+/// File beside it that sends a browser there: an address among the arguments of a process could be read by everybody.
+pub const PAGE_FILE: &str = "map-open.html";
 /// How often it is looked whether a brick has grown, closed or become unverified.
 const STATE_EVERY: Duration = Duration::from_millis(500);
 /// How old the areas of directories may be while a brick changes all the time; making them costs some milliseconds.
@@ -76,6 +82,8 @@ pub struct MapConfig {
     pub listen: SocketAddr,
     /// What a client must know.
     pub token: Token,
+    /// Pictures for the public Infinite Map are made too.
+    pub with_pictures: bool,
 }
 
 /// What the map needs of the agent.
@@ -99,6 +107,9 @@ struct App {
     events: broadcast::Sender<Arc<Event>>,
     status: StatusSource,
     host: String,
+    /// Messages for the public Infinite Map, and where its files are if there are any.
+    public: broadcast::Sender<Arc<str>>,
+    public_dir: Option<PathBuf>,
 }
 
 impl App {
@@ -115,7 +126,7 @@ impl App {
 struct Areas {
     version: u64,
     made: std::time::Instant,
-    areas: Arc<HashMap<ArtifactId, Area, FixedState>>,
+    by_directory: Arc<HashMap<ArtifactId, Area, FixedState>>,
 }
 
 /// The areas of the directories of a brick, as old as they may be.
@@ -124,18 +135,31 @@ fn label_areas(app: &App, brick: &str, state: &State) -> Arc<HashMap<ArtifactId,
     if let Some(known) = all.get(brick)
         && (known.version == state.version || known.made.elapsed() < AREAS_FOR)
     {
-        return Arc::clone(&known.areas);
+        return Arc::clone(&known.by_directory);
     }
     let areas = Arc::new(labels::areas(&state.index));
     let made = std::time::Instant::now();
-    let known = Areas { version: state.version, made, areas: Arc::clone(&areas) };
+    let known = Areas { version: state.version, made, by_directory: Arc::clone(&areas) };
     all.insert(brick.to_owned(), known);
     areas
 }
 
+/// A runtime that may be dropped anywhere, in another runtime too. Nothing that still runs in it is worth waiting for.
+struct OwnRuntime(Option<Runtime>);
+
+impl Drop for OwnRuntime {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
 /// A map that is bound but not served yet.
 pub(crate) struct Bound {
-    listener: std::net::TcpListener,
+    /// Of its own: whatever clients do costs its thread, and not the agent's.
+    runtime: OwnRuntime,
+    listener: TcpListener,
     served: Served,
     counters: Arc<Counters>,
     access: Access,
@@ -145,14 +169,20 @@ impl Bound {
     /// Takes the address. `None`, with a warning, when it cannot be had: the daemon has more to do than to be looked at.
     pub(crate) fn new(served: Served) -> Option<Self> {
         let wanted = served.config.listen;
-        let bound = listen::bind(wanted).and_then(|listener| Ok((listener.local_addr()?, listener)));
+        let bound = tokio::runtime::Builder::new_current_thread().enable_all().build().and_then(|runtime| {
+            let listener = {
+                let _inside = runtime.enter();
+                listen::bind(wanted)?
+            };
+            Ok((listener.local_addr()?, listener, OwnRuntime(Some(runtime))))
+        });
         match bound {
-            Ok((address, listener)) => {
+            Ok((address, listener, runtime)) => {
                 if !address.ip().is_loopback() {
                     warn!(%address, "the map is not encrypted: whoever can listen on this network can read it and its token");
                 }
                 let access = Access::new(served.config.token.clone(), address);
-                Some(Self { listener, served, counters: Arc::default(), access })
+                Some(Self { runtime, listener, served, counters: Arc::default(), access })
             }
             Err(error) => {
                 warn!(address = %wanted, %error, "no map; name another address with --listen");
@@ -177,11 +207,11 @@ impl Bound {
     /// # Errors
     /// A thread or a file cannot be made.
     pub(crate) fn serve(self, status: StatusSource) -> io::Result<Running> {
-        let Self { listener, served, counters, access } = self;
+        let Self { runtime, listener, served, counters, access } = self;
         let bricks = served.state.join("bricks");
-        let url_file = served.state.join(URL_FILE);
-        keep_url(&url_file, &access.url())?;
-        let slots = served.roots.iter().map(|(name, root, kind)| Arc::new(Slot::new(&bricks, name, root, *kind)));
+        keep_url(&served.state, &access.url())?;
+        let slots =
+            served.roots.iter().map(|(name, root, kind)| Arc::new(Slot::new(&bricks, name, root, *kind)));
         let app = Arc::new(App {
             slots: slots.collect(),
             pool: Pool::start(Arc::clone(&counters))?,
@@ -193,18 +223,26 @@ impl Bound {
             events: broadcast::channel(events::EVENTS_MAX).0,
             status,
             host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+            public: broadcast::channel(infinite::MESSAGES_MAX).0,
+            public_dir: served.config.with_pictures.then(|| infinite::dir(&served.state)),
         });
         let notes = served.feed.listen();
         let listening = Arc::clone(&app);
         std::thread::Builder::new()
             .name("sfd-map-feed".into())
             .spawn(move || events::listen(&listening, notes))?;
-        // A runtime of its own: whatever clients do costs this thread, and not the agent's.
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let mut publisher = None;
+        if served.config.with_pictures {
+            let (stop, stopped) = std::sync::mpsc::channel();
+            let making = infinite::Publisher::new(Arc::clone(&app), &served.state)?;
+            std::thread::Builder::new().name("sfd-map-public".into()).spawn(move || making.run(&stopped))?;
+            publisher = Some(stop);
+        }
         let (stop, stopped) = oneshot::channel::<()>();
         std::thread::Builder::new().name("sfd-map".into()).spawn(move || {
             pool::be_nice();
-            runtime.block_on(async move {
+            let Some(inside) = &runtime.0 else { return };
+            inside.block_on(async move {
                 tokio::select! {
                     result = run(app, listener) => if let Err(error) = result {
                         error!(%error, "the map has ended");
@@ -212,15 +250,12 @@ impl Bound {
                     _ = stopped => {}
                 }
             });
-            // Nothing that is still read is worth waiting for.
-            runtime.shutdown_background();
         })?;
-        Ok(Running { stop: Some(stop), url_file })
+        Ok(Running { stop: Some(stop), _publisher: publisher, state: served.state })
     }
 }
 
-async fn run(app: Arc<App>, listener: std::net::TcpListener) -> io::Result<()> {
-    let listener = tokio::net::TcpListener::from_std(listener)?;
+async fn run(app: Arc<App>, listener: TcpListener) -> io::Result<()> {
     let listener = listen::Bounded::new(listener, Arc::clone(&app.counters));
     tokio::spawn(tell_state(Arc::clone(&app)));
     axum::serve(listener, api::router(app)).await
@@ -261,12 +296,16 @@ async fn tell_state(app: Arc<App>) {
 /// Ends the map when dropped.
 pub(crate) struct Running {
     stop: Option<oneshot::Sender<()>>,
-    url_file: PathBuf,
+    /// Ends the making of pictures when dropped.
+    _publisher: Option<std::sync::mpsc::Sender<()>>,
+    state: PathBuf,
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.url_file);
+        for name in [URL_FILE, PAGE_FILE] {
+            let _ = std::fs::remove_file(self.state.join(name));
+        }
         if let Some(stop) = self.stop.take() {
             // Fails when it has ended by itself.
             let _ = stop.send(());
@@ -274,10 +313,15 @@ impl Drop for Running {
     }
 }
 
-/// Only the owner of the state directory may read it.
-fn keep_url(path: &Path, url: &str) -> io::Result<()> {
-    let file = NewFile::create(path).map_err(io::Error::other)?;
-    writeln!(file.file(), "{url}")?;
-    file.finish().map_err(io::Error::other)?;
+/// Writes the address where only the owner of the state directory may read it.
+fn keep_url(state: &Path, url: &str) -> io::Result<()> {
+    let page = format!(
+        "<!doctype html><meta http-equiv=\"refresh\" content=\"0; url={url}\"><a href=\"{url}\">SFD map</a>"
+    );
+    for (name, text) in [(URL_FILE, url), (PAGE_FILE, &page)] {
+        let file = NewFile::create(&state.join(name)).map_err(io::Error::other)?;
+        writeln!(file.file(), "{text}")?;
+        file.finish().map_err(io::Error::other)?;
+    }
     Ok(())
 }

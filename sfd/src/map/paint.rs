@@ -88,7 +88,9 @@ fn shade(colour: Rgb, byte: u8, theme: Theme) -> Rgb {
 
 /// `part` of 256 of the second colour.
 pub(super) fn mix(one: Rgb, other: Rgb, part: u16) -> Rgb {
-    std::array::from_fn(|n| ((u16::from(one[n]) * (256 - part) + u16::from(other[n]) * part + 128) >> 8) as u8)
+    std::array::from_fn(|n| {
+        ((u16::from(one[n]) * (256 - part) + u16::from(other[n]) * part + 128) >> 8) as u8
+    })
 }
 
 /// A picture of half the side: each pixel the mean of four, rounded.

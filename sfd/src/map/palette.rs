@@ -226,7 +226,8 @@ pub(super) fn entropy_class(bytes: impl Iterator<Item = u8>) -> u8 {
             -share * share.log2()
         })
         .sum();
-    (bits * 2.0).round().clamp(0.0, 12.0) as u8
+    // How many of the limits between two classes it has passed.
+    (0..12_u8).take_while(|class| bits * 2.0 >= f64::from(*class) + 0.5).count() as u8
 }
 
 /// The colours of one theme, by what a mode looks at.
@@ -311,12 +312,14 @@ impl Palette {
                 ..Legend::new(usize::from(kind.code()), kind.name(), light, dark)
             })
         });
-        let content = CONTENT.iter().enumerate().map(|(n, (label, light, dark))| Legend::new(n, *label, *light, *dark));
+        let content =
+            CONTENT.iter().enumerate().map(|(n, (label, light, dark))| Legend::new(n, *label, *light, *dark));
         let entropy = CIVIDIS.iter().enumerate().map(|(n, colour)| {
             Legend::new(n, format!("{}.{} bits a byte", n / 2, n % 2 * 5), *colour, *colour)
         });
         let risk = RISK.iter().zip(Risk::WORDS).enumerate();
-        let ages = AGES.iter().enumerate().map(|(n, (_, label, light, dark))| Legend::new(n, *label, *light, *dark));
+        let ages =
+            AGES.iter().enumerate().map(|(n, (_, label, light, dark))| Legend::new(n, *label, *light, *dark));
         Self {
             kind: kinds.collect(),
             content: content.collect(),
@@ -360,7 +363,8 @@ mod tests {
             for eye in 0..3 {
                 for (n, a) in GROUPS.iter().enumerate() {
                     for b in &GROUPS[..n] {
-                        let pick = |g: &(&str, Rgb, Rgb, &[Kind])| if theme == Theme::Light { g.1 } else { g.2 };
+                        let pick =
+                            |g: &(&str, Rgb, Rgb, &[Kind])| if theme == Theme::Light { g.1 } else { g.2 };
                         let (one, other) = (seen_by(eye, pick(a)), seen_by(eye, pick(b)));
                         let distance: f64 = one
                             .iter()
@@ -377,17 +381,28 @@ mod tests {
 
     #[test]
     fn classes_are_what_they_are_called() {
-        for (byte, label) in
-            [(0, "zero"), (b'\n', "space"), (7, "control"), (b'5', "digit"), (b'Q', "upper-case letter"), (b'q', "lower-case letter"),
-             (b'/', "punctuation"), (0x80, "high byte"), (0xff, "0xff"), (0x7f, "control")]
-        {
+        for (byte, label) in [
+            (0, "zero"),
+            (b'\n', "space"),
+            (7, "control"),
+            (b'5', "digit"),
+            (b'Q', "upper-case letter"),
+            (b'q', "lower-case letter"),
+            (b'/', "punctuation"),
+            (0x80, "high byte"),
+            (0xff, "0xff"),
+            (0x7f, "control"),
+        ] {
             assert_eq!(CONTENT[usize::from(byte_class(byte))].0, label, "{byte:#x}");
         }
         assert_eq!(entropy_class([7; 64].into_iter()), 0);
         assert_eq!(entropy_class(0..64), 12);
         assert_eq!(entropy_class((0..64).map(|n| n % 2)), 2);
         let s = 1_000_000_000;
-        assert_eq!([0, 59 * s, 60 * s, 3600 * s, i64::MAX].map(|ago| age_class(i64::MAX, i64::MAX - ago)), [0, 0, 1, 3, 8]);
+        assert_eq!(
+            [0, 59 * s, 60 * s, 3600 * s, i64::MAX].map(|ago| age_class(i64::MAX, i64::MAX - ago)),
+            [0, 0, 1, 3, 8]
+        );
         assert_eq!(age_class(5, 10), 0, "a clock that was set back");
     }
 }

@@ -75,7 +75,7 @@ pub(crate) fn assert_within_limits(semantics: &Semantics) {
 }
 
 pub(crate) fn labelled(answer: &Answer, heuristic: &Semantics) -> Semantics {
-    let answered = Answered { model: "m".into(), prompt_version: 1, at_ns: 1 };
+    let answered = Answered { model: "m".into(), prompt_version: 1, at_ns: 1, rules_risk: 0, rules_tags: 0 };
     apply(answer, heuristic, answered)
 }
 

@@ -1,4 +1,4 @@
-//! The client of language models against a real llama-server, an Ollama-protocol double in front of it, and servers that
+//! The client of language models, and a daemon with one, against a real llama-server, an Ollama-protocol double in front of it, and servers that
 //! fail in every way known.
 //!
 //! Needs llama.cpp's llama-server (`SFD_LLAMA_SERVER`, or on the path); the model is in `fixtures/llm`.
@@ -16,6 +16,7 @@ mod answers;
 mod doctor;
 mod faults;
 mod injection;
+mod live;
 mod servers;
 
 /// For a good answer on a loaded machine.

@@ -1,5 +1,6 @@
 //! A freshly installed Debian, looked at from inside: a chroot with the program in it.
 
+use std::fmt::Write as _;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -97,7 +98,7 @@ fn nothing_on_a_fresh_debian_is_above_low() {
         packaged += usize::from(reasons.contains("(set-user-ID), of a package"));
         unread += usize::from(artifact["unverified"] == true);
         if level > 1 {
-            table += &format!("{level} {} {reasons}\n", artifact["path"].as_str().unwrap());
+            writeln!(table, "{level} {} {reasons}", artifact["path"].as_str().unwrap()).unwrap();
         }
     }
     assert_eq!(unread, 0, "what could not be read was not judged");
@@ -141,7 +142,7 @@ const BAD: [Bad; 42] = [
     ("etc/sudoers.d/c", 0o440, Some("Defaults env_keep+=LD_PRELOAD\n"), 3, "LD_PRELOAD"),
     ("etc/sudoers.d/d", 0o440, Some("Defaults !authenticate\n"), 3, "asks nobody for a password"),
     ("etc/sudoers.d/e", 0o440, Some("www-data ALL=NOPASSWD:/usr/bin/find\n"), 3, "by find"),
-    ("etc/pam.d/bad-a", 0o644, Some("auth sufficient pam_permit.so\n"), 3, "without a password"),
+    ("etc/pam.d/bad-a", 0o644, Some("auth sufficient pam_permit.so\n"), 4, "without a password"),
     ("etc/pam.d/bad-b", 0o644, Some("auth optional pam_exec.so /tmp/x\n"), 4, "runs /tmp/x at logins"),
     ("etc/pam.d/bad-c", 0o644, Some("auth required /opt/evil.so\n"), 3, "unusual place"),
     ("srv/bad/etc/passwd", 0o644, Some("toor:x:0:0::/:/bin/sh\n"), 3, "toor is root under another name"),
@@ -215,7 +216,7 @@ fn what_is_bad_is_said_with_its_reason() {
         let found = all.iter().find(|artifact| artifact["path"].as_str() == Some(&format!("/{path}")));
         let (have, reasons) = found.map(risk).unwrap_or_default();
         if have != level || !reasons.contains(reason) {
-            wrong += &format!("/{path}: {have} {reasons:?}, not {level} {reason:?}\n");
+            writeln!(wrong, "/{path}: {have} {reasons:?}, not {level} {reason:?}").unwrap();
         }
     }
     assert!(wrong.is_empty(), "{wrong}");

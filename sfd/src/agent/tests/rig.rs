@@ -14,7 +14,6 @@ use rustix::fs::{AtFlags, CWD, RenameFlags, Timespec, Timestamps, UTIME_OMIT};
 
 use super::check::Pixels;
 use super::kernel::{Kernel, Tricked, Tricks};
-use crate::map::feed::Feed;
 use crate::agent::RootKind;
 use crate::agent::resolve::Ancestors;
 use crate::agent::root::{Opening, Root, Work};
@@ -28,6 +27,7 @@ use crate::brick::{HistoryQuery, Row, Verb, VersionLimits};
 use crate::collect::{Base, Change, Event, InodeId, LossReason, Op};
 use crate::enrich::Enricher;
 use crate::fold::Block;
+use crate::map::feed::Feed;
 
 /// Name of the brick.
 pub(super) const NAME: &str = "tree";

@@ -110,7 +110,7 @@ fn words_change_labels_and_nothing_else() {
     rig.deliver().check();
     let loose = rig.row("dir/hello").semantics;
     assert_eq!((loose.title.as_str(), loose.risk.level >= 2), ("Greets", true), "{loose:?}");
-    rig.chmod(&rig.at("dir/hello"), 0o755);
+    rig.chmod(&rig.at("dir/hello"), 0o644);
     rig.deliver();
     assert_eq!(rig.row("dir/hello").semantics, row.semantics);
     // But not a change of what they are about.

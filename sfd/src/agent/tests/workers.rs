@@ -10,7 +10,6 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
-use crate::map::feed::Feed;
 use crate::agent::resolve::Ancestors;
 use crate::agent::root::{Opening, Root};
 use crate::agent::status::Shared;
@@ -23,6 +22,7 @@ use crate::artifact::view::DiskView;
 use crate::batch::Batcher;
 use crate::brick::Brick;
 use crate::collect::{Base, Change, Event, Op, Unwatched};
+use crate::map::feed::Feed;
 
 /// Longest wait of a test that is going to fail.
 const PATIENCE: Duration = Duration::from_secs(20);

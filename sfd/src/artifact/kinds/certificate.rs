@@ -48,13 +48,14 @@ pub(super) fn describe(input: &ArtifactInput<'_>) -> Draft {
             let n = if input.whole { n.to_string() } else { format!("more than {n}") };
             Draft::new(format!("{n} {what}s"), format!("{name}: {n} {what}s (PEM).")).tag("bundle")
         }
-        _ => match read(input.head, 1).pop() {
-            Some(one) => one.describe(),
-            None => {
+        _ => {
+            if let Some(one) = read(input.head, 1).pop() {
+                one.describe()
+            } else {
                 let what = armour.map_or("certificate or revocation list", |(what, _)| what);
                 Draft::new(format!("{what} {name}"), format!("One {what}, which could not be read."))
             }
-        },
+        }
     };
     draft.tag("x509")
 }

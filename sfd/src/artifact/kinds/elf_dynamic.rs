@@ -16,6 +16,7 @@ const NAME_BYTES_MAX: usize = 256;
 /// What the program headers lead to. The dynamic section of a large file lies behind its first 64 KiB: then it is left
 /// out.
 #[derive(Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own, none excludes another")]
 struct Found {
     interpreter: Option<String>,
     build_id: Option<String>,
@@ -77,7 +78,7 @@ fn read<H: FileHeader<Endian = Endianness>>(bytes: &[u8]) -> Option<Found> {
             elf::PT_GNU_RELRO => found.relro = true,
             elf::PT_GNU_STACK => found.stack_executable = program.p_flags(endian).0 & elf::PF_X.0 != 0,
             elf::PT_NOTE if found.build_id.is_none() => {
-                found.build_id = build_id::<H>(program, endian, bytes)
+                found.build_id = build_id::<H>(program, endian, bytes);
             }
             elf::PT_DYNAMIC => dynamic::<H>(program, programs, endian, bytes, &mut found),
             _ => {}
@@ -133,10 +134,10 @@ fn dynamic<H: FileHeader<Endian = Endianness>>(
             elf::DT_SONAME => found.name = name(at),
             elf::DT_RUNPATH | elf::DT_RPATH => found.search.extend(name(at)),
             elf::DT_BIND_NOW => found.bind_now = true,
-            elf::DT_FLAGS => found.bind_now |= at & u64::from(elf::DF_BIND_NOW.0) != 0,
+            elf::DT_FLAGS => found.bind_now |= at & elf::DF_BIND_NOW.0 != 0,
             elf::DT_FLAGS_1 => {
-                found.bind_now |= at & u64::from(elf::DF_1_NOW.0) != 0;
-                found.pie = (at & u64::from(elf::DF_1_PIE.0) != 0).then_some(true);
+                found.bind_now |= at & elf::DF_1_NOW.0 != 0;
+                found.pie = (at & elf::DF_1_PIE.0 != 0).then_some(true);
             }
             _ => {}
         }

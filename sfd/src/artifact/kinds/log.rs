@@ -95,7 +95,7 @@ pub(super) fn facts(body: &Body<'_>) -> Facts {
     let times = || body.text.lines().filter_map(stamp).map(|(time, _)| time);
     facts.say("first entry", times().next().unwrap_or_default());
     if body.whole {
-        facts.say("last entry", times().last().unwrap_or_default());
+        facts.say("last entry", times().next_back().unwrap_or_default());
     }
     facts.list("written by", programs(body.text));
     let bad = |l: &&str| {

@@ -61,6 +61,8 @@ mod unit;
 
 use facts::{Body, Facts};
 pub use facts::{FACTS_MAX, Fact};
+pub(crate) use kernel_module::{Module, by_name as is_module_name, examine as examine_module};
+pub(crate) use sockets::address as socket_address;
 pub use text::clean;
 pub(crate) use text::invisible;
 

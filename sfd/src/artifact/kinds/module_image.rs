@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::io::Read;
 
-use object::{Object, ObjectSection};
+use object::{Object, ObjectSection, ObjectSymbol};
 
 /// Modules are looked at as a whole up to this size, in bytes; the largest of Debian's kernel packages has 12 MiB.
 pub(super) const BYTES_MAX: usize = 16 << 20;
@@ -18,6 +18,9 @@ const COMMON_NAME: &[u8] = &[0x06, 0x03, 0x55, 0x04, 0x03];
 const XZ_MEMORY_KIB: u32 = 72 << 10;
 /// Entries of `.modinfo`: the module with the most names has about 6000.
 const ENTRIES_MAX: usize = 1 << 14;
+
+/// Symbols that a module takes from the kernel: the largest takes about 3000.
+const UNDEFINED_MAX: usize = 1 << 14;
 
 pub(super) const GZIP: &[u8] = b"\x1f\x8b";
 pub(super) const XZ: &[u8] = b"\xfd7zXZ\0";
@@ -67,6 +70,17 @@ impl ModInfo {
     pub(super) fn get(&self, key: &str) -> Option<&str> {
         self.all(key).first().map(String::as_str).filter(|value| !value.is_empty())
     }
+}
+
+/// The symbols that it takes from the kernel and from other modules, by name.
+pub(super) fn undefined(image: &[u8]) -> Vec<String> {
+    let Ok(file) = object::File::parse(image) else { return Vec::new() };
+    let names = file.symbols().filter(|symbol| symbol.is_undefined() && symbol.is_global());
+    let names = names.filter_map(|symbol| symbol.name().ok()).filter(|name| !name.is_empty());
+    let mut names: Vec<String> = names.take(UNDEFINED_MAX).map(str::to_owned).collect();
+    names.sort();
+    names.dedup();
+    names
 }
 
 pub(super) fn is_signed(image: &[u8]) -> bool {

@@ -65,9 +65,9 @@ fn blocks(body: &str) -> Vec<Source> {
         let Some(source) = found.last_mut() else { continue };
         match key.as_str() {
             "uris" | "baseurl" | "mirrorlist" | "metalink" if source.from.is_empty() => {
-                value.clone_into(&mut source.from)
+                value.clone_into(&mut source.from);
             }
-            "suites" | "components" => source.what = format!("{} {value}", source.what).trim().to_owned(),
+            "suites" | "components" => format!("{} {value}", source.what).trim().clone_into(&mut source.what),
             "signed-by" | "gpgkey" => value.clone_into(&mut source.key),
             "enabled" => source.enabled = !matches!(value, "0" | "no" | "false"),
             "trusted" => source.unchecked |= value == "yes",

@@ -45,7 +45,7 @@ fn sockets(body: &str) -> impl Iterator<Item = Socket> {
 }
 
 /// `0100007F:0016` is 127.0.0.1:22: words of 32 bits in the order of this host, written as numbers.
-fn address(hex: &str) -> Option<String> {
+pub(crate) fn address(hex: &str) -> Option<String> {
     let (host, port) = hex.split_once(':')?;
     let port = u16::from_str_radix(port, 16).ok()?;
     let words: Vec<u32> = host

@@ -72,9 +72,9 @@ pub(super) fn describe(input: &ArtifactInput<'_>) -> Draft {
         (false, false) => format!("sshd, {}: {}", input.shown_name(), said.join(", ")),
     };
     let mut parts = vec![text::count(settings.global.len(), input.whole, "setting")];
-    let ports = text::list(settings.all("Port"), 4);
-    if !ports.is_empty() || main {
-        parts.push(format!("port {}", if ports.is_empty() { "22" } else { &ports }));
+    let listens = text::list(settings.all("Port"), 4);
+    if !listens.is_empty() || main {
+        parts.push(format!("port {}", if listens.is_empty() { "22" } else { &listens }));
     }
     if !settings.matches.is_empty() {
         parts.push(format!("exceptions for {}", text::list(settings.matches.iter(), 3)));

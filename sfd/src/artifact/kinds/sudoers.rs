@@ -8,7 +8,7 @@ pub(super) const PLACES: &[&str] = &["etc/sudoers", "etc/sudoers.d/"];
 #[derive(Default)]
 struct Rules<'a> {
     /// Users and what they may do.
-    rules: Vec<(&'a str, &'a str)>,
+    of_users: Vec<(&'a str, &'a str)>,
     defaults: Vec<&'a str>,
     aliases: Vec<&'a str>,
     includes: Vec<&'a str>,
@@ -34,19 +34,19 @@ impl<'a> Rules<'a> {
             } else if first.ends_with("_Alias") {
                 found.aliases.push(rest.trim());
             } else if rest.contains('=') {
-                found.rules.push((first, rest.trim()));
+                found.of_users.push((first, rest.trim()));
             }
         }
         found
     }
 
     fn without_password(&self) -> impl Iterator<Item = &'a str> {
-        self.rules.iter().filter(|(_, what)| what.contains("NOPASSWD:")).map(|(who, _)| *who)
+        self.of_users.iter().filter(|(_, what)| what.contains("NOPASSWD:")).map(|(who, _)| *who)
     }
 
     /// Who may run everything as root.
     fn everything(&self) -> impl Iterator<Item = &'a str> {
-        self.rules.iter().filter(|(_, what)| command_is_all(what)).map(|(who, _)| *who)
+        self.of_users.iter().filter(|(_, what)| command_is_all(what)).map(|(who, _)| *who)
     }
 }
 
@@ -60,7 +60,7 @@ fn command_is_all(what: &str) -> bool {
 pub(super) fn describe(input: &ArtifactInput<'_>) -> Draft {
     let body = text::joined(input.text().unwrap_or_default());
     let rules = Rules::read(&body);
-    let rule_count = text::count(rules.rules.len(), input.whole, "rule");
+    let rule_count = text::count(rules.of_users.len(), input.whole, "rule");
     let all = text::list(rules.everything(), 3);
     let free = rules.without_password().count();
     let mut said = Vec::new();
@@ -73,7 +73,7 @@ pub(super) fn describe(input: &ArtifactInput<'_>) -> Draft {
     let title =
         if said.is_empty() { format!("sudo: {rule_count}") } else { format!("sudo: {}", said.join(", ")) };
     let shown: Vec<String> =
-        rules.rules.iter().take(3).map(|(who, what)| text::clean(&format!("{who} {what}"), 60)).collect();
+        rules.of_users.iter().take(3).map(|(who, what)| text::clean(&format!("{who} {what}"), 60)).collect();
     let shown = if shown.is_empty() { String::new() } else { format!(": {}", shown.join("; ")) };
     let includes = match rules.includes.first() {
         Some(path) => format!(" Also reads {}.", text::clean(path, 60)),
@@ -91,7 +91,7 @@ pub(super) fn facts(body: &Body<'_>) -> Facts {
     let mut facts = Facts::default();
     facts.list("may run everything", rules.everything());
     facts.list("without a password", rules.without_password());
-    for (who, what) in rules.rules.iter().take(12) {
+    for (who, what) in rules.of_users.iter().take(12) {
         facts.say("rule", format!("{who} {what}"));
     }
     facts.list("defaults", &rules.defaults);

@@ -143,9 +143,9 @@ fn samples() {
     toml | Cargo.toml | TOML, 36 B: dependencies, package. | toml
     yaml | a.yaml | YAML, 42 B: apiVersion, kind, spec. | yaml
     ini | app.ini | INI-style configuration, 19 B: sections main, other. | ini
-    sudoers | sudo: ALL may run everything, 1 rule without a password | Who may use sudo, 1 rule: ALL ALL=(ALL) NOPASSWD: ALL. | sudo privilege nopasswd world-writable | 3 anyone may change this file
+    sudoers | sudo: ALL may run everything, 1 rule without a password | Who may use sudo, 1 rule: ALL ALL=(ALL) NOPASSWD: ALL. | sudo privilege nopasswd world-writable | 4 everybody is root without a password (sudo: ALL ... NOPASSWD: ALL); anyone may change this file
     hosts | hosts: 1 entry | Static host names, 1 entry: only this host itself. | network names
-    accounts | 2 accounts, 2 with a login shell | User accounts: 2 accounts, login shell: root, toor. With the rights of root: root, toor. | accounts login | 3 1 account(s) besides root have user id 0
+    accounts | 2 accounts, 2 with a login shell | User accounts: 2 accounts, login shell: root, toor. With the rights of root: root, toor. | accounts login | 3 toor is root under another name (user id 0)
     sshd_config | sshd: root login by key only, passwords allowed | SSH server: 1 setting, port 22. Sets Port. | ssh login config
     text | notes | Text, 3 lines, 20 B. Begins: == Grüße == | 
     binary | data | Binary data, 3 B. | 

@@ -169,7 +169,7 @@ impl Looker {
 
     /// Grows when [`Self::packaged`] may say something else than before.
     pub fn packages_generation(&self) -> u64 {
-        self.packages.as_ref().map_or(0, |packages| packages.generation())
+        self.packages.as_ref().map_or(0, Packages::generation)
     }
 
     /// Sets the largest block, as the layout chose it: from [`K_MIN`] to [`K_CAP`].

@@ -89,12 +89,12 @@ fn yaml(text: &str) -> Parsed<'_> {
     for line in text.lines().chain(["---"]) {
         let body = line.trim();
         let indent = line.len() - line.trim_start().len();
-        if let Some((_, within, value)) = &mut block {
-            if body.is_empty() || (indent > *within && line != "---") {
-                value.push_str(body);
-                value.push(' ');
-                continue;
-            }
+        if let Some((_, within, value)) = &mut block
+            && (body.is_empty() || (indent > *within && line != "---"))
+        {
+            value.push_str(body);
+            value.push(' ');
+            continue;
         }
         if let Some((name, _, value)) = block.take() {
             parsed.items.push(Item::setting(name, value.trim_end()));

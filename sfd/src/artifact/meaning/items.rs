@@ -144,8 +144,12 @@ pub(super) fn compare(style: &Style, before: &Parsed<'_>, after: &Parsed<'_>, li
                 tell_changed(style, before, after, lines);
             }
         } else {
-            gone.iter().for_each(|item| lines.push_with(|| whole(style, item, style.removed)));
-            new.iter().for_each(|item| lines.push_with(|| whole(style, item, style.added)));
+            for item in gone {
+                lines.push_with(|| whole(style, item, style.removed));
+            }
+            for item in new {
+                lines.push_with(|| whole(style, item, style.added));
+            }
         }
     }
     let other = changed_lines(&before.rest, &after.rest);
@@ -160,8 +164,8 @@ pub(super) fn compare(style: &Style, before: &Parsed<'_>, after: &Parsed<'_>, li
     }
 }
 
-/// Those of `these` that `those` do not have, as often as they have them.
-fn without<'a>(these: &[&'a Item], those: &[&'a Item]) -> Vec<&'a Item> {
+/// Those of `all` that `those` do not have, as often as they have them.
+fn without<'a>(all: &[&'a Item], those: &[&'a Item]) -> Vec<&'a Item> {
     let mut have: HashMap<&[Field], usize> = HashMap::new();
     for item in those {
         *have.entry(&item.fields).or_default() += 1;
@@ -173,7 +177,7 @@ fn without<'a>(these: &[&'a Item], those: &[&'a Item]) -> Vec<&'a Item> {
         }
         _ => true,
     };
-    these.iter().filter(is_missing).copied().collect()
+    all.iter().filter(is_missing).copied().collect()
 }
 
 fn tell_changed(style: &Style, before: &Item, after: &Item, lines: &mut Lines) {
@@ -256,8 +260,8 @@ fn name_of_secret<'a>(style: &Style, name: &'a str) -> &'a str {
 }
 
 /// Words of a sorted list that another sorted list does not have.
-fn words_without<'a>(these: &'a [String], those: &[String]) -> Vec<&'a str> {
-    these.iter().filter(|word| those.binary_search(word).is_err()).map(String::as_str).collect()
+fn words_without<'a>(words: &'a [String], those: &[String]) -> Vec<&'a str> {
+    words.iter().filter(|word| those.binary_search(word).is_err()).map(String::as_str).collect()
 }
 
 /// The same items in another order.

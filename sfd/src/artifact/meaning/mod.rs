@@ -65,7 +65,10 @@ pub fn of(kind: Kind, path: &Path, before: &[u8], after: &[u8]) -> Vec<String> {
         lines.push(format!("target {} -> {}", target(before), target(after)));
         return lines.finish();
     }
-    if matches!(kind, Kind::ProcProjection | Kind::Sysctl) {
+    if matches!(
+        kind,
+        Kind::ProcProjection | Kind::SocketTable | Kind::ModuleList | Kind::MountTable | Kind::Sysctl
+    ) {
         proc::compare(kind, path, before, after, &mut lines);
         return lines.finish();
     }

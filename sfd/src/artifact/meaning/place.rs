@@ -64,10 +64,10 @@ fn by_place(path: &Path) -> Option<Syntax> {
         | (b"etc", b"ld.so.conf" | b"ld.so.preload" | b"shells" | b"modules") => tables::LIST,
         (_, b"login.defs") => settings::WORDS,
         (b"environment.d" | b"default" | b"profile.d", _)
-        | (_, b"environment" | b"os-release" | b"profile" | b".env")
         | (
             _,
-            b".bashrc" | b".profile" | b".bash_profile" | b"bash.bashrc" | b".zshrc" | b"zshrc" | b"zshenv",
+            b"environment" | b"os-release" | b"profile" | b".env" | b".bashrc" | b".profile"
+            | b".bash_profile" | b"bash.bashrc" | b".zshrc" | b"zshrc" | b"zshenv",
         ) => settings::SHELL,
         _ if ends(b".env") || name.starts_with(b".env.") => settings::SHELL,
         _ => return None,

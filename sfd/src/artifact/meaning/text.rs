@@ -80,8 +80,12 @@ pub(super) struct Changed<'a> {
 /// The lines that only one side has; `None`: both have the same, perhaps in another order.
 pub(super) fn changed_lines<'a>(before: &[&'a str], after: &[&'a str]) -> Option<Changed<'a>> {
     let mut count: HashMap<&str, i64> = HashMap::new();
-    before.iter().for_each(|line| *count.entry(line).or_default() += 1);
-    after.iter().for_each(|line| *count.entry(line).or_default() -= 1);
+    for line in before {
+        *count.entry(line).or_default() += 1;
+    }
+    for line in after {
+        *count.entry(line).or_default() -= 1;
+    }
     // The first ones of a line that is there several times stand for all of them: which one went cannot be seen.
     let mut take = |lines: &[&'a str], sign: i64| -> Vec<&'a str> {
         let is_it = |line: &&&str| match count.get_mut(**line) {

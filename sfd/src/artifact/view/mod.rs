@@ -9,12 +9,14 @@ use crate::collect::InodeId;
 
 mod allow;
 pub mod disk;
+pub mod memory;
 pub mod proc;
 mod project;
 mod stat;
 mod sysctl;
 
 pub use disk::DiskView;
+pub use memory::MemoryView;
 pub use proc::ProcView;
 
 /// Finds the superblock device (`major << 20 | minor`) of an object. On most file systems it is `st_dev`

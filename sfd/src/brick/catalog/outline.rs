@@ -42,9 +42,8 @@ impl Catalog {
     /// One of them, if it is there.
     pub(crate) fn outline(&self, id: ArtifactId) -> Result<Option<Outline>, BrickError> {
         let sql = format!("SELECT {COLUMNS} FROM artifact WHERE id = ?1");
-        let row = self.with_ref(|connection| {
-            connection.prepare_cached(&sql)?.query_row([id.0], decode).optional()
-        })?;
+        let row = self
+            .with_ref(|connection| connection.prepare_cached(&sql)?.query_row([id.0], decode).optional())?;
         row.transpose().map_err(|detail| self.corrupt(detail))
     }
 
@@ -63,7 +62,9 @@ fn decode(row: &SqlRow<'_>) -> rusqlite::Result<Result<Outline, String>> {
     let Ok(file_type) = disk::file_type(row.get_ref(3)?.as_str()?) else {
         return wrong("its type is not known");
     };
-    let Some(kind) = Kind::from_name(row.get_ref(4)?.as_str()?) else { return wrong("its kind is not known") };
+    let Some(kind) = Kind::from_name(row.get_ref(4)?.as_str()?) else {
+        return wrong("its kind is not known");
+    };
     let Some(block) = Block::from_disk(row.get::<_, i64>(6)?.cast_unsigned(), row.get(7)?) else {
         return wrong("its block is on no curve");
     };

@@ -172,7 +172,8 @@ pub(super) async fn content(
                 return Err(ApiError::forbidden(format!("{shown}: its contents are redacted")));
             }
             let Some(contents) = contents(&slot, &row)? else {
-                let what = format!("{shown}: the brick does not hold its contents byte for byte, only a digest");
+                let what =
+                    format!("{shown}: the brick does not hold its contents byte for byte, only a digest");
                 return Err(ApiError::not_found(what));
             };
             let total = contents.len() as u64;
@@ -225,7 +226,10 @@ pub(super) struct Words {
     limit: Option<u32>,
 }
 
-pub(super) async fn search(State(app): TheApp, Ask(Words { q, limit: most }): Ask<Words>) -> Result<Json<Value>, ApiError> {
+pub(super) async fn search(
+    State(app): TheApp,
+    Ask(Words { q, limit: most }): Ask<Words>,
+) -> Result<Json<Value>, ApiError> {
     let of = Arc::clone(&app);
     let most = limit(most, HITS, SHORT_MAX);
     app.pool

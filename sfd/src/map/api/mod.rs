@@ -27,6 +27,7 @@ pub(super) use bricks::document as bricks_document;
 
 use super::App;
 use super::error::ApiError;
+use super::infinite;
 
 /// Labels in an answer, at most.
 pub(super) const LABELS_MAX: usize = 2000;
@@ -58,25 +59,31 @@ pub(super) fn router(app: Arc<App>) -> Router {
         .route("/api/search", get(artifacts::search))
         .route("/api/history", get(history::history))
         .route("/api/events", get(stream::events))
+        .route("/builder/map/manifest.json", get(infinite::file))
+        .route("/builder/queue/{name}", get(infinite::file))
+        .route("/builder/processed/{name}", get(infinite::file))
+        .route("/builder/ws", get(infinite::socket))
         .fallback(super::assets::serve)
         .method_not_allowed_fallback(wrong_method);
     router
         .layer(CompressionLayer::new().gzip(true))
         .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, ANSWER_WITHIN))
-        .layer(axum::middleware::from_fn(refuse_body))
         .layer(RequestBodyLimitLayer::new(BODY_BYTES_MAX))
+        .layer(axum::middleware::from_fn(refuse_body))
         .layer(axum::middleware::from_fn_with_state(Arc::clone(&app), super::access::guard))
         .with_state(app)
 }
 
 async fn wrong_method() -> Response {
-    let error = ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD: the map does not change anything");
+    let error =
+        ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD: the map does not change anything");
     error.into_response()
 }
 
 /// A body of known length that is too long is refused before anything is done. (One of unknown length is not read.)
 async fn refuse_body(request: axum::extract::Request, next: axum::middleware::Next) -> Response {
-    let len = request.headers().get(header::CONTENT_LENGTH).and_then(|len| len.to_str().ok()?.parse::<u64>().ok());
+    let len =
+        request.headers().get(header::CONTENT_LENGTH).and_then(|len| len.to_str().ok()?.parse::<u64>().ok());
     if len.is_some_and(|len| len > BODY_BYTES_MAX as u64) {
         let what = format!("a body of {} bytes; no request has one", len.unwrap_or(0));
         return ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, what).into_response();

@@ -38,7 +38,8 @@ pub(super) async fn tile(
 ) -> Result<Response, ApiError> {
     let slot = app.slot(&name)?;
     let wrong = || ApiError::bad(format!("tile {z}/{x}/{y}: not of the form z/x/y.png with whole numbers"));
-    let number = |text: &str| text.bytes().all(|b| b.is_ascii_digit()).then(|| text.parse::<u32>().ok()).flatten();
+    let number =
+        |text: &str| text.bytes().all(|b| b.is_ascii_digit()).then(|| text.parse::<u32>().ok()).flatten();
     let (Some(level), Some(column), Some(row)) =
         (number(&z), number(&x), y.strip_suffix(".png").and_then(number))
     else {
@@ -62,13 +63,16 @@ pub(super) async fn tile(
     let now_ns = crate::agent::now_ns();
     let tile = app
         .pool
-        .run(move || of.tiles.get(&slot, wanted, now_ns, |tag| has.iter().any(|had| had == tag || had == "*")))
+        .run(move || {
+            of.tiles.get(&slot, wanted, now_ns, |tag| has.iter().any(|had| had == tag || had == "*"))
+        })
         .await?;
     // With `v` the address is another one whenever the client wants something else.
     let keep = if look.v.is_some() { "private, max-age=31536000, immutable" } else { "private, no-cache" };
     Ok(match tile {
         Tile::Unchanged { tag } => {
-            (StatusCode::NOT_MODIFIED, [(header::ETAG, tag), (header::CACHE_CONTROL, keep.to_owned())]).into_response()
+            (StatusCode::NOT_MODIFIED, [(header::ETAG, tag), (header::CACHE_CONTROL, keep.to_owned())])
+                .into_response()
         }
         Tile::Image { tag, png } => {
             let headers = [
@@ -113,7 +117,9 @@ pub(super) async fn nodes(
             slot.with(|state| {
                 let deepest = z_max(state.order).min(NODES_Z_MAX);
                 if z > deepest {
-                    return Err(ApiError::not_found(format!("brick {name}: z {z}; nodes are told up to {deepest}")));
+                    return Err(ApiError::not_found(format!(
+                        "brick {name}: z {z}; nodes are told up to {deepest}"
+                    )));
                 }
                 let level = usize::from((state.order - z).saturating_sub(LEAF_ORDER));
                 let nodes = state.merkle.level(level).unwrap_or_default();

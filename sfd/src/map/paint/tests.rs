@@ -26,7 +26,8 @@ fn each_cell_has_the_colour_of_its_pixel() {
         let side = 1 << order;
         for theme in Theme::ALL {
             for number in 0..crate::fold::merkle::leaf_count(order) {
-                let painted = leaf((order, number), &cells(&body, order, number), (Mode::Content, theme), None);
+                let painted =
+                    leaf((order, number), &cells(&body, order, number), (Mode::Content, theme), None);
                 let (left, top) = Curve::new(order).xy(number * LEAF_CELLS);
                 let (left, top) = (left & !63, top & !63);
                 for y in 0..side.min(64) {

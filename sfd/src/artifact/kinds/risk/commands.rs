@@ -45,7 +45,10 @@ pub(super) fn judge(line: &str, for_root: bool, found: &mut Findings) {
         {
             found.add(HIGH, format!("downloads something and runs it unseen ({from} | {})", clean(name, 20)));
         }
-        if DOWNLOADS.contains(&name) {
+        let inner = argument.map(base).filter(|inner| DOWNLOADS.contains(inner) && is_quoted(&part.words));
+        if let Some(inner) = inner {
+            fetched = Some(inner.to_owned());
+        } else if DOWNLOADS.contains(&name) {
             if let Some(runner) = runner.filter(|_| matches!(part.before, '(' | '`')) {
                 found.add(HIGH, format!("downloads something and runs it unseen ({runner}, {name})"));
             }
@@ -94,7 +97,7 @@ fn parts(line: &str) -> Vec<Part<'_>> {
 fn command<'a>(words: &[&'a str]) -> (&'a str, Option<&'a str>) {
     let mut rest = words.iter().copied().skip_while(|word| {
         WRAPPERS.contains(&base(word))
-            || word.starts_with('-')
+            || (word.starts_with('-') && !word.starts_with("-/"))
             || word.contains('=')
             || *word == "!"
             || word.bytes().all(|byte| byte.is_ascii_digit())
@@ -106,6 +109,11 @@ fn command<'a>(words: &[&'a str]) -> (&'a str, Option<&'a str>) {
         || matches!(name, "source" | "." | "java" | "test" | "[") && name != "test" && name != "[";
     let script = if runs { rest.find(|word| !word.starts_with('-')) } else { None };
     (first, script)
+}
+
+/// Whether a shell is given its command as a word: `sh -c '...'`, whose quotes are gone here.
+fn is_quoted(words: &[&str]) -> bool {
+    words.iter().any(|word| word.starts_with('-') && !word.starts_with("--") && word.ends_with('c'))
 }
 
 fn is_shell_like(name: &str) -> bool {

@@ -118,7 +118,7 @@ pub(super) fn value(name: &str, value: &str, said: Said, found: &mut Findings) {
             }
         }
         "kernel.hotplug" | "kernel.poweroff_cmd" => {
-            helper(value, "is run as root by the kernel", name, found)
+            helper(value, "is run as root by the kernel", name, found);
         }
         _ => {}
     }

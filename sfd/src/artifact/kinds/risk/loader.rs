@@ -10,7 +10,7 @@ pub(super) fn preload(text: &str, found: &mut Findings) {
         let shown = clean(library, 80);
         match odd_place(library) {
             Some((_, why)) => {
-                found.add(CRITICAL, format!("{shown} is loaded into every program that starts, {why}"))
+                found.add(CRITICAL, format!("{shown} is loaded into every program that starts, {why}"));
             }
             None => found.add(HIGH, format!("{shown} is loaded into every program that starts")),
         }

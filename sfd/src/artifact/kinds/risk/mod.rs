@@ -105,7 +105,7 @@ fn of_contents(kind: Kind, input: &ArtifactInput<'_>, found: &mut Findings) {
     let Some(text) = input.text() else { return };
     match place.etc {
         Some("ssh/sshd_config") => ssh::server(text, found),
-        Some(p) if p.starts_with("ssh/sshd_config.d/") && p.ends_with(".conf") => ssh::server(text, found),
+        Some(p) if in_dir(p, "ssh/sshd_config.d/").is_some_and(is_conf) => ssh::server(text, found),
         Some("sudoers") => sudoers::judge(text, found),
         // sudo leaves out names with a dot and those that end in a tilde.
         Some(p)
@@ -117,7 +117,7 @@ fn of_contents(kind: Kind, input: &ArtifactInput<'_>, found: &mut Findings) {
         Some("passwd") => accounts::judge(text, found),
         Some("ld.so.preload") => loader::preload(text, found),
         Some("ld.so.conf") => loader::directories(text, found),
-        Some(p) if p.starts_with("ld.so.conf.d/") && p.ends_with(".conf") => loader::directories(text, found),
+        Some(p) if in_dir(p, "ld.so.conf.d/").is_some_and(is_conf) => loader::directories(text, found),
         Some("environment") => loader::environment(text, found),
         _ => {}
     }
@@ -159,6 +159,11 @@ fn below_etc(path: &str) -> Option<&str> {
     path.rfind("/etc/").map(|at| &path[at + 5..])
 }
 
+/// What is read of a directory of fragments; capitals do not count as the same.
+fn is_conf(name: &str) -> bool {
+    name.as_bytes().ends_with(b".conf")
+}
+
 /// The name of what lies directly in a directory.
 fn in_dir<'a>(path: &'a str, dir: &str) -> Option<&'a str> {
     path.strip_prefix(dir).filter(|name| !name.is_empty() && !name.contains('/'))
@@ -195,12 +200,11 @@ fn joined_lines(text: &str) -> impl Iterator<Item = Cow<'_, str>> {
             for next in lines.by_ref() {
                 let next = next.trim();
                 whole.push(' ');
-                match next.strip_suffix('\\') {
-                    Some(part) => whole.push_str(part),
-                    None => {
-                        whole.push_str(next);
-                        break;
-                    }
+                if let Some(part) = next.strip_suffix('\\') {
+                    whole.push_str(part);
+                } else {
+                    whole.push_str(next);
+                    break;
                 }
             }
             return Some(Cow::Owned(whole));

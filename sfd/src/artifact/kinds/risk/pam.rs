@@ -135,16 +135,13 @@ fn permits(auth: &[&Line], found: &mut Findings) {
         if required {
             continue;
         }
-        if ends || !asks.is_empty() {
-            found.add(
-                CRITICAL,
-                format!("a wrong password is let in (auth {} pam_permit.so)", clean(&line.control, 40)),
-            );
+        let what = if asks.is_empty() {
+            "anyone is let in without a password"
         } else {
-            found.add(
-                HIGH,
-                format!("logs in without a password (auth {} pam_permit.so)", clean(&line.control, 40)),
-            );
-        }
+            "a wrong password is let in"
+        };
+        // What ends the stack decides for everything that follows it, and what follows a question for its answer.
+        let level = if ends || !asks.is_empty() { CRITICAL } else { HIGH };
+        found.add(level, format!("{what} (auth {} pam_permit.so)", clean(&line.control, 40)));
     }
 }

@@ -79,7 +79,7 @@ pub(super) fn judge(path: &str, text: &str, found: &mut Findings) {
         "a unit of systemd" => of_unit(text, found),
         "a rule of what to do with devices" => quoted_after(text, &["RUN", "PROGRAM"], found),
         "commands of the package manager" => {
-            quoted_after(text, &["Invoke", "Pre-Install-Pkgs", "Post-Install"], found)
+            quoted_after(text, &["Invoke", "Pre-Install-Pkgs", "Post-Install"], found);
         }
         "a program started with the desktop" => {
             for line in text.lines().filter_map(|line| line.strip_prefix("Exec=")) {

@@ -124,7 +124,7 @@ fn everything(who: &str, shown: &str, without_password: bool, found: &mut Findin
     match (who, without_password) {
         ("root", _) => {}
         ("ALL", true) => {
-            found.add(CRITICAL, "everybody is root without a password (sudo: ALL ... NOPASSWD: ALL)")
+            found.add(CRITICAL, "everybody is root without a password (sudo: ALL ... NOPASSWD: ALL)");
         }
         ("ALL", false) => found.add(HIGH, "everybody may be root with his own password (sudo: ALL ... ALL)"),
         (who, true) if ADMINS.contains(&who) => {

@@ -206,7 +206,7 @@ fn pam() {
     expect(&stack("auth required pam_env.so\n"), 4, "no module asks for a password");
     expect(
         &text("/etc/pam.d/sshd", "auth sufficient pam_permit.so\n@include common-auth\n"),
-        3,
+        4,
         "without a password",
     );
     expect(&text("/etc/pam.d/sshd", "@include common-auth\nauth required pam_permit.so\n"), 0, "");
