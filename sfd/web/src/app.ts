@@ -6,11 +6,11 @@ import { api, ApiError, areaOf, messageOf, usedPart } from "./api";
 import type { Bar } from "./bar";
 import { Camera } from "./camera";
 import { CatchUp } from "./catchup";
-import { append, button, byId, h, replace } from "./dom";
-import { clock } from "./format";
+import { byId } from "./dom";
 import { Hover } from "./hover";
 import { Legend } from "./legend";
 import { Names } from "./names";
+import { coverEmpty, notWatched, showBanner } from "./notices";
 import { Overlay } from "./overlay";
 import type { Ink } from "./overlay";
 import { Panel } from "./panel";
@@ -207,7 +207,7 @@ export class App {
     this.tiles.setBricks(this.bricks);
     this.camera.setWorld(this.bricks.map(districtRect));
     this.#closed = bricks.bricks.flatMap((b) => (b.closed === null ? [] : [`${b.root} is not up to date: ${b.closed}`]));
-    this.#coverEmpty(bricks);
+    coverEmpty(bricks, this.bricks.length === 0);
     if (grown.length > 0) {
       this.names.forget();
       this.#tree.reset();
@@ -215,28 +215,6 @@ export class App {
     }
     this.#layoutDue = true;
     this.#redraw = true;
-  }
-
-  /** When there is nothing to draw, says so, and what to do. */
-  #coverEmpty({ bricks }: Bricks): void {
-    const cover = byId("cover");
-    cover.hidden = this.bricks.length > 0;
-    if (this.bricks.length > 0) return;
-    if (bricks.length === 0) {
-      replace(
-        cover,
-        h("p", {}, "Nothing is watched yet."),
-        h("p", { class: "quiet" }, "Start the daemon with what you want to see:"),
-        h("code", {}, "sudo sfd run --watch /etc,/proc"),
-      );
-      return;
-    }
-    replace(
-      cover,
-      h("p", {}, "No picture is open at the moment."),
-      h("ul", {}, ...bricks.map((b) => h("li", {}, h("bdi", {}, b.root), `: ${b.closed ?? "it is being opened"}`))),
-      h("p", { class: "quiet" }, "It appears here when it is open; sfd status tells more."),
-    );
   }
 
   /** Where the used part of each brick is: the rest of the curve is free. */
@@ -390,7 +368,8 @@ export class App {
   async select(ref: PathRef, how: "fly" | "jump" | "stay", where?: Brick): Promise<void> {
     const brick = where ?? brickOfPath(this.bricks, ref.path);
     if (brick === null) {
-      this.#notWatched(ref);
+      document.body.classList.add("panel-open");
+      notWatched(ref, this.bricks, () => this.closePanel(), (root) => void this.select({ path: root }, "fly"));
       return;
     }
     const hash = hashOf(ref);
@@ -407,23 +386,6 @@ export class App {
       if (how !== "stay") this.flyToSelected(how === "jump");
     }
     this.#redraw = true;
-  }
-
-  #notWatched(ref: PathRef): void {
-    const panel = byId("panel");
-    document.body.classList.add("panel-open");
-    panel.hidden = false;
-    replace(
-      panel,
-      h(
-        "div",
-        { class: "panel-top" },
-        h("h2", {}, h("bdi", {}, ref.path)),
-        button({ class: "icon", "aria-label": "Close" }, () => this.closePanel(), "×"),
-      ),
-      h("p", { class: "note" }, "It is not under a watched directory. Watched are:"),
-      h("ul", {}, ...this.bricks.map((b) => h("li", {}, button({}, () => void this.select({ path: b.root }, "fly"), b.root)))),
-    );
   }
 
   flyToSelected(jump = false): void {
@@ -588,26 +550,13 @@ export class App {
   #keyIsGone = false;
 
   #banner(): void {
-    const banner = byId("banner");
-    const { live, heard_ms, retry_ms, why } = this.stream.state;
-    const now = Date.now();
-    if (live) this.#keyIsGone = false;
-    let text = "";
-    if (this.#keyIsGone) {
-      text = "sfd was started anew, and this page's key is no longer good. Run `sfd map` and open the address that it prints.";
-    } else if (!live && why !== null) {
-      const since = heard_ms === null ? "Not live" : `Not live since ${clock(heard_ms, now)}`;
-      const next = retry_ms === null ? "" : ` Trying again in ${Math.max(0, Math.ceil((retry_ms - now) / 1000))} s.`;
-      text = `${since}: ${why}.${next}`;
-    } else if (this.#closed.length > 0) {
-      text = this.#closed.join("; ");
-    } else if (this.#tileTrouble !== null) {
-      text = `A part of the picture could not be loaded: ${this.#tileTrouble}. Trying again.`;
-    }
-    banner.hidden = text === "";
-    if (banner.dataset["text"] === text) return;
-    banner.dataset["text"] = text;
-    replace(banner, h("span", {}, text));
-    if (text !== "" && !live && !this.#keyIsGone) append(banner, button({}, () => this.stream.retry(), "Now"));
+    if (this.stream.state.live) this.#keyIsGone = false;
+    showBanner({
+      stream: this.stream.state,
+      keyIsGone: this.#keyIsGone,
+      closed: this.#closed,
+      tiles: this.#tileTrouble,
+      retry: () => this.stream.retry(),
+    });
   }
 }
