@@ -24,8 +24,8 @@ import { Tree } from "./tree";
 import type { Brick, Bricks, Burst, Change, Mode, Palette, PathRef, Rect, StreamEvent, Theme } from "./types";
 import { MODES } from "./types";
 
-/** Changes that came while nobody was here; more are behind `sfd log`. */
-const HISTORY_FIRST = 100;
+/** Changes that came while nobody was here: as many as the list keeps. */
+const HISTORY_FIRST = 200;
 /** The list of changes is written anew this often, however many come. */
 const LIST_MS = 250;
 /** The panel reads its artifact again when it rests this long after a change. */
