@@ -352,8 +352,8 @@ impl Agent {
             }
         };
         let map = self.map.take().and_then(|map| {
-            let served = map.serve(self.status());
-            served.inspect_err(|error| warn!(%error, "no map; `sfd map` will not work")).ok()
+            let running = map.serve(self.status());
+            running.inspect_err(|error| warn!(%error, "no map; `sfd map` will not work")).ok()
         });
         // A baseline that is done is kept whole, however long the disk takes; nobody is waiting for a signal's effect.
         let mut patience = None;

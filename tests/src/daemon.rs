@@ -4,6 +4,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -33,7 +34,8 @@ pub fn sfd(args: &[&str]) -> Command {
 /// A running `sfd run`, killed when dropped.
 pub struct Daemon {
     child: Child,
-    lines: std::sync::mpsc::Receiver<String>,
+    /// Behind a lock so that threads of a test can share the daemon.
+    lines: Mutex<std::sync::mpsc::Receiver<String>>,
     state: PathBuf,
     log: PathBuf,
 }
@@ -74,7 +76,7 @@ impl Daemon {
                 }
             }
         });
-        Self { child, lines, state: state.to_path_buf(), log }
+        Self { child, lines: Mutex::new(lines), state: state.to_path_buf(), log }
     }
 
     /// Starts it and waits until the baseline is done.
@@ -93,9 +95,12 @@ impl Daemon {
     /// When it ends or takes too long.
     pub fn wait_event(&self, event: &str) -> Value {
         loop {
-            let line = self.lines.recv_timeout(LIVE_WITHIN).unwrap_or_else(|_| {
-                panic!("no {event:?} from the daemon; its log:\n{}", self.log());
-            });
+            let line =
+                self.lines.lock().expect("nobody panicked with it").recv_timeout(LIVE_WITHIN).unwrap_or_else(
+                    |_| {
+                        panic!("no {event:?} from the daemon; its log:\n{}", self.log());
+                    },
+                );
             let value: Value = serde_json::from_str(&line).expect("JSON lines only");
             if value["event"] == event {
                 return value;

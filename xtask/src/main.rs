@@ -7,6 +7,7 @@ mod coverage;
 mod growing;
 mod test;
 mod vm;
+mod web;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -33,7 +34,9 @@ enum Command {
     Growing(growing::Args),
     /// Runs the suites that need a kernel in virtual machines, with the kernels of distributions.
     Vm(vm::Args),
-    /// Everything that CI does: `build-ebpf --check`, then `test` with the real-kernel suites required.
+    /// Builds the map's front end and puts it where the daemon embeds it from.
+    Web(web::Args),
+    /// Everything that CI does: `build-ebpf --check`, `web --check`, then `test` with the real-kernel suites required.
     Ci,
 }
 
@@ -45,6 +48,7 @@ fn main() -> Result<()> {
         Command::Coverage => coverage::run(),
         Command::Growing(args) => growing::run(&args),
         Command::Vm(args) => vm::run(&args),
+        Command::Web(args) => web::run(&args),
         Command::Ci => ci::run(),
     }
 }

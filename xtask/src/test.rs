@@ -7,6 +7,8 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 use clap::Args;
 
+use crate::web;
+
 /// Formatting, lints, documentation and all test suites.
 #[derive(Debug, Args)]
 pub(crate) struct TestArgs {
@@ -35,6 +37,8 @@ struct Suite {
 
 /// The suite that needs a model server.
 const LLM: &str = "llm";
+/// The suite that needs Node and a browser; `web.rs` runs it.
+const BROWSER: &str = "browser";
 
 const SUITES: &[Suite] = &[
     Suite {
@@ -110,6 +114,12 @@ const SUITES: &[Suite] = &[
         kernel: false,
     },
     Suite {
+        name: BROWSER,
+        shows: "the map in a real browser against the real daemon",
+        args: &["-p", "sfd-tests", "--bin", "sfd-under-test"],
+        kernel: false,
+    },
+    Suite {
         name: "openspec",
         shows: "OpenSpec tasks, with OpenSpec's own program; what to do next",
         args: &["-p", "sfd-tests", "--test", "openspec"],
@@ -162,12 +172,14 @@ pub(crate) fn run(args: &TestArgs) -> Result<()> {
             }
         }
     }
-    let (no_kernel, no_server) = (kernel_is_missing(), server_is_missing());
+    let (no_kernel, no_server, no_browser) =
+        (kernel_is_missing(), server_is_missing(), web::browser_is_missing());
     let (mut passed_sum, mut failed_sum) = (0, 0);
     let mut lines = Vec::new();
     for suite in SUITES {
         let missing = match suite.name {
             LLM => no_server.as_deref(),
+            BROWSER => no_browser.as_deref(),
             _ => no_kernel.as_deref().filter(|_| suite.kernel),
         };
         if let Some(why) = missing {
@@ -231,14 +243,32 @@ struct Outcome {
 
 /// Runs a suite, passing its output on, and counts what `cargo test` says.
 fn run_suite(suite: &Suite) -> Result<Outcome> {
+    if suite.name == BROWSER {
+        let mut build = vec!["build"];
+        build.extend(suite.args);
+        if !cargo(&build).status().context("cargo build")?.success() {
+            return Ok(Outcome { passed: 0, failed: 0, success: false });
+        }
+        let mut outcome = count_tests(&mut web::unit_tests()?)?;
+        let browser = count_tests(&mut web::browser_tests()?)?;
+        outcome.passed += browser.passed;
+        outcome.failed += browser.failed;
+        outcome.success &= browser.success && browser.passed > 0;
+        return Ok(outcome);
+    }
     let mut args = vec!["test"];
     args.extend(suite.args);
     if suite.kernel {
         // They measure times and share one kernel: one at a time.
         args.extend(["--", "--test-threads=1"]);
     }
-    let mut child = cargo(&args).stdout(Stdio::piped()).spawn().context("cargo test")?;
-    let stdout = child.stdout.take().context("no output of cargo test")?;
+    count_tests(&mut cargo(&args))
+}
+
+/// Runs a command, passing its output on, and counts the tests of its lines `test result: ...`.
+fn count_tests(command: &mut Command) -> Result<Outcome> {
+    let mut child = command.stdout(Stdio::piped()).spawn().context("the tests do not start")?;
+    let stdout = child.stdout.take().context("no output of the tests")?;
     let mut outcome = Outcome { passed: 0, failed: 0, success: false };
     for line in BufReader::new(stdout).lines() {
         let line = line?;

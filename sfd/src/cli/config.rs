@@ -304,15 +304,14 @@ impl Config {
     fn map(&self) -> Result<Option<MapConfig>, CliError> {
         static TOKEN: OnceLock<Token> = OnceLock::new();
         let Some(listen) = self.listen()? else { return Ok(None) };
-        let token = match TOKEN.get() {
-            Some(token) => token.clone(),
-            None => {
-                let new = Token::random()
-                    .map_err(|error| CliError::io("random numbers", &io::Error::other(error)))?;
-                TOKEN.get_or_init(|| new).clone()
-            }
+        let token = if let Some(token) = TOKEN.get() {
+            token.clone()
+        } else {
+            let new =
+                Token::random().map_err(|error| CliError::io("random numbers", &io::Error::other(error)))?;
+            TOKEN.get_or_init(|| new).clone()
         };
-        Ok(Some(MapConfig { listen, token, infinite_map: self.infinite_map }))
+        Ok(Some(MapConfig { listen, token, with_pictures: self.infinite_map }))
     }
 
     /// The state directory, made if needed.

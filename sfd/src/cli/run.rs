@@ -30,6 +30,7 @@ const PROGRESS_EVERY: Duration = Duration::from_millis(100);
     sfd run --watch ~/project --exclude '**/target/**'    not root: inotify instead of eBPF\n  \
     sudo sfd run --watch /usr/bin --once                  baseline, seal, exit\n\n\
     Signals: SIGTERM (exit 0) and SIGINT (exit 130) flush, sync and end; SIGHUP reads the configuration again.")]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of the command line")]
 pub(super) struct RunArgs {
     /// Directories to watch; /proc is watched as projections
     #[arg(long, value_delimiter = ',', value_name = "DIR,...")]

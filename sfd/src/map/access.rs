@@ -54,7 +54,7 @@ impl Token {
     pub fn random() -> Result<Self, getrandom::Error> {
         let mut bytes = [0; 32];
         getrandom::fill(&mut bytes)?;
-        Ok(Self(bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>().into()))
+        Ok(Self(super::events::hex(&bytes).into()))
     }
 
     /// As it is in an address.
@@ -91,7 +91,7 @@ impl Access {
         let host = match self.bound {
             ip if ip.is_unspecified() => "127.0.0.1".to_owned(),
             IpAddr::V6(ip) => format!("[{ip}]"),
-            ip @ IpAddr::V4(_) => ip.to_string(),
+            IpAddr::V4(ip) => ip.to_string(),
         };
         format!("http://{host}:{}/", self.port)
     }

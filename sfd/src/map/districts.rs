@@ -59,13 +59,16 @@ impl Districts {
     }
 
     /// The places of bricks of these sides. One that is new, or has grown into another one, gets a free place; all others
-    /// stay where they are.
-    pub(super) fn of(&self, bricks: &[(&str, u64)]) -> Vec<District> {
+    /// stay where they are. One whose side is not known (it is closed, or not open yet) keeps its place if it has one.
+    pub(super) fn of(&self, bricks: &[(&str, Option<u64>)]) -> Vec<District> {
         let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
         let before = places.clone();
         let mut out = Vec::with_capacity(bricks.len());
         for (name, side) in bricks {
-            out.push(place(&mut places, name, *side));
+            out.push(match side {
+                Some(side) => place(&mut places, name, *side),
+                None => places.get(*name).copied().unwrap_or(District { x: 0, y: 0, side: 1 }),
+            });
         }
         if *places != before
             && let Err(error) = self.keep(&places)
@@ -115,21 +118,33 @@ fn place(places: &mut BTreeMap<String, District>, name: &str, side: u64) -> Dist
 mod tests {
     use super::*;
 
+    fn sides(sides: [u64; 4]) -> Vec<(&'static str, Option<u64>)> {
+        ["etc", "proc", "usr", "var"].into_iter().zip(sides.map(Some)).collect()
+    }
+
     #[test]
     fn districts_never_overlap_and_stay_where_they_are() {
         let dir = tempfile::tempdir().unwrap();
         let districts = Districts::open(dir.path());
-        let first = districts.of(&[("etc", 512), ("proc", 256), ("usr", 8192), ("var", 64)]);
+        let first = districts.of(&sides([512, 256, 8192, 64]));
         for (n, a) in first.iter().enumerate() {
             assert!(first[..n].iter().all(|b| !a.collides(*b)), "{first:?}");
         }
-        assert_eq!(Districts::open(dir.path()).of(&[("var", 64), ("usr", 8192)]), [first[3], first[2]]);
+        assert_eq!(
+            Districts::open(dir.path()).of(&[("var", None), ("usr", Some(8192))]),
+            [first[3], first[2]]
+        );
         // One grows: it may have to move, nobody else does.
         let districts = Districts::open(dir.path());
-        let grown = districts.of(&[("proc", 1024), ("etc", 512), ("usr", 8192), ("var", 64)]);
-        assert_eq!(grown[1..], [first[0], first[2], first[3]]);
-        assert!(grown[1..].iter().all(|b| !grown[0].collides(*b)), "{grown:?}");
+        let grown = districts.of(&sides([512, 1024, 8192, 64]));
+        for (n, place) in grown.iter().enumerate() {
+            if n == 1 {
+                assert!(grown.iter().enumerate().all(|(m, b)| m == 1 || !place.collides(*b)), "{grown:?}");
+            } else {
+                assert_eq!(*place, first[n]);
+            }
+        }
         std::fs::write(dir.path().join("districts.json"), "{").unwrap();
-        assert_eq!(Districts::open(dir.path()).of(&[("etc", 512)])[0].x, 0);
+        assert_eq!(Districts::open(dir.path()).of(&[("etc", Some(512))])[0].x, 0);
     }
 }

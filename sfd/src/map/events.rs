@@ -55,6 +55,9 @@ pub(super) fn listen(app: &App, mut notes: broadcast::Receiver<Arc<Note>>) {
                 debug!(missed, "the map was slower than the worker; reading everything again");
                 for (number, slot) in app.slots.iter().enumerate() {
                     slot.forget();
+                    if app.events.receiver_count() == 0 {
+                        continue;
+                    }
                     let tree = slot.with(|state| Ok((state.order, state.merkle.root()))).ok();
                     if let Some((order, tree)) = tree {
                         tell(app, whole(number, order, &hex(&tree)));
@@ -125,8 +128,11 @@ fn change(brick: &str, line: &Line, rects: &[Rect], tree: &str) -> String {
     value.to_string()
 }
 
+/// In hexadecimal, lower case.
 pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    const DIGITS: [char; 16] =
+        ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f'];
+    bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]).map(|half| DIGITS[usize::from(half)]).collect()
 }
 
 /// At most [`RECTS_MAX`] rectangles that cover the given ones.

@@ -38,6 +38,8 @@ use crate::brick::NewFile;
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// A picture is the whole brick: making pictures takes at most one part in so many of one core's time.
 const REST_TIMES: u32 = 10;
+/// A connection on which nothing moves is closed: something is sent so often.
+const ALIVE_EVERY: Duration = Duration::from_secs(30);
 /// Messages kept for a client that reads slowly; it loses its connection when it is further behind.
 pub(super) const MESSAGES_MAX: usize = 64;
 
@@ -171,8 +173,12 @@ pub(super) async fn socket(
 }
 
 async fn tell(mut socket: WebSocket, mut messages: broadcast::Receiver<Arc<str>>, _here: Present) {
+    let mut ticks = tokio::time::interval(ALIVE_EVERY);
     loop {
         tokio::select! {
+            _ = ticks.tick() => if socket.send(Message::Ping(axum::body::Bytes::new())).await.is_err() {
+                return;
+            },
             message = messages.recv() => match message {
                 Ok(text) => if socket.send(Message::Text(text.as_ref().into())).await.is_err() {
                     return;

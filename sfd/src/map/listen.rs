@@ -27,7 +27,7 @@ const SEND_BYTES: u32 = 128 << 10;
 /// How long nothing may move on a connection that something is to be written to: a client that does not read is cut off.
 const WRITE_STALL_MAX: Duration = Duration::from_secs(20);
 /// How long a request may take to arrive, and to be answered.
-const ANSWER_WITHIN: Duration = Duration::from_secs(60);
+const ANSWER_WITHIN: Duration = Duration::from_mins(1);
 /// How long an idle connection is kept for the next request. A stream of events writes a line every 15 s.
 const IDLE_MAX: Duration = Duration::from_secs(75);
 

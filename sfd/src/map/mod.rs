@@ -83,7 +83,7 @@ pub struct MapConfig {
     /// What a client must know.
     pub token: Token,
     /// Pictures for the public Infinite Map are made too.
-    pub infinite_map: bool,
+    pub with_pictures: bool,
 }
 
 /// What the map needs of the agent.
@@ -126,7 +126,7 @@ impl App {
 struct Areas {
     version: u64,
     made: std::time::Instant,
-    areas: Arc<HashMap<ArtifactId, Area, FixedState>>,
+    by_directory: Arc<HashMap<ArtifactId, Area, FixedState>>,
 }
 
 /// The areas of the directories of a brick, as old as they may be.
@@ -135,11 +135,11 @@ fn label_areas(app: &App, brick: &str, state: &State) -> Arc<HashMap<ArtifactId,
     if let Some(known) = all.get(brick)
         && (known.version == state.version || known.made.elapsed() < AREAS_FOR)
     {
-        return Arc::clone(&known.areas);
+        return Arc::clone(&known.by_directory);
     }
     let areas = Arc::new(labels::areas(&state.index));
     let made = std::time::Instant::now();
-    let known = Areas { version: state.version, made, areas: Arc::clone(&areas) };
+    let known = Areas { version: state.version, made, by_directory: Arc::clone(&areas) };
     all.insert(brick.to_owned(), known);
     areas
 }
@@ -224,7 +224,7 @@ impl Bound {
             status,
             host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
             public: broadcast::channel(infinite::MESSAGES_MAX).0,
-            public_dir: served.config.infinite_map.then(|| infinite::dir(&served.state)),
+            public_dir: served.config.with_pictures.then(|| infinite::dir(&served.state)),
         });
         let notes = served.feed.listen();
         let listening = Arc::clone(&app);
@@ -232,7 +232,7 @@ impl Bound {
             .name("sfd-map-feed".into())
             .spawn(move || events::listen(&listening, notes))?;
         let mut publisher = None;
-        if served.config.infinite_map {
+        if served.config.with_pictures {
             let (stop, stopped) = std::sync::mpsc::channel();
             let making = infinite::Publisher::new(Arc::clone(&app), &served.state)?;
             std::thread::Builder::new().name("sfd-map-public".into()).spawn(move || making.run(&stopped))?;

@@ -226,7 +226,8 @@ pub(super) fn entropy_class(bytes: impl Iterator<Item = u8>) -> u8 {
             -share * share.log2()
         })
         .sum();
-    (bits * 2.0).round().clamp(0.0, 12.0) as u8
+    // How many of the limits between two classes it has passed.
+    (0..12_u8).take_while(|class| bits * 2.0 >= f64::from(*class) + 0.5).count() as u8
 }
 
 /// The colours of one theme, by what a mode looks at.

@@ -9,6 +9,7 @@
 //! between; where colours depend on more (ages, what changed since), that is in it too.
 
 use std::collections::HashMap;
+use std::fmt::Write as _;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -17,6 +18,7 @@ use sha2::{Digest, Sha256};
 
 use super::counters::Counters;
 use super::error::ApiError;
+use super::events::hex;
 use super::geometry::{TILE_SIDE, TileAt};
 use super::index::Entry;
 use super::paint::{Canvas, Overlay, halved, leaf as paint_leaf, reduced};
@@ -70,11 +72,18 @@ struct Plan {
 
 type PyramidKey = (String, Mode, Theme);
 
+/// A pyramid, and when it was last used. It is locked for as long as leaves are coloured for it, all of them never.
+#[derive(Debug)]
+struct Shared {
+    used: u64,
+    pyramid: Arc<Mutex<Pyramid>>,
+}
+
 /// All tiles of all bricks.
 #[derive(Debug)]
 pub(super) struct Tiles {
     cache: Mutex<Cache>,
-    pyramids: Mutex<HashMap<PyramidKey, Arc<Mutex<Pyramid>>>>,
+    pyramids: Mutex<HashMap<PyramidKey, Shared>>,
     counters: Arc<Counters>,
 }
 
@@ -98,7 +107,6 @@ struct Kept {
 struct Pyramid {
     order: u8,
     leaves: HashMap<u64, Small>,
-    used: u64,
 }
 
 #[derive(Debug)]
@@ -183,6 +191,9 @@ impl Tiles {
         } else {
             let pyramid = self.pyramid(slot, wanted, plan.order);
             let mut pyramid = lock(&pyramid);
+            if pyramid.order != plan.order {
+                *pyramid = Pyramid { order: plan.order, leaves: HashMap::new() };
+            }
             let stale: Vec<u64> =
                 there.iter().copied().filter(|n| !pyramid.has(plan.first + n, &plan.key(*n))).collect();
             for some in stale.chunks(AT_ONCE) {
@@ -241,36 +252,37 @@ impl Tiles {
             cache.uses += 1;
             cache.uses
         };
-        let mut pyramids = lock(&self.pyramids);
         let key = (slot.name.clone(), wanted.mode, wanted.theme);
-        let new = || Arc::new(Mutex::new(Pyramid { order, leaves: HashMap::new(), used: uses }));
-        let pyramid = Arc::clone(pyramids.entry(key).or_insert_with(new));
-        {
-            let mut pyramid = lock(&pyramid);
-            pyramid.used = uses;
-            if pyramid.order != order {
-                pyramid.order = order;
-                pyramid.leaves.clear();
-            }
-        }
-        pyramid
+        let new = || Shared {
+            used: uses,
+            pyramid: Arc::new(Mutex::new(Pyramid { order, leaves: HashMap::new() })),
+        };
+        let mut pyramids = lock(&self.pyramids);
+        let shared = pyramids.entry(key).or_insert_with(new);
+        shared.used = uses;
+        Arc::clone(&shared.pyramid)
     }
 
     /// Throws out the pyramids that were not used for longest when all together are too large.
     fn weigh_pyramids(&self) {
         const LEAF_BYTES: usize = size_of::<(u64, Small)>() + size_of::<[Rgb; 85]>() + 16;
         let mut pyramids = lock(&self.pyramids);
-        // One that is in use just now is weighed the next time.
-        let weight = |pyramid: &Arc<Mutex<Pyramid>>| {
-            pyramid.try_lock().map_or((u64::MAX, 0), |p| (p.used, p.leaves.len() * LEAF_BYTES))
-        };
-        let mut sum: usize = pyramids.values().map(|pyramid| weight(pyramid).1).sum();
-        while sum > PYRAMID_BYTES_MAX && pyramids.len() > 1 {
-            let Some(oldest) = pyramids.iter().min_by_key(|(_, p)| weight(p).0).map(|(key, _)| key.clone())
-            else {
+        // One that is in use just now is weighed, and thrown out if need be, the next time.
+        let weight = |shared: &Shared| shared.pyramid.try_lock().ok().map(|p| p.leaves.len() * LEAF_BYTES);
+        let mut weights: Vec<(u64, usize, PyramidKey)> = pyramids
+            .iter()
+            .filter_map(|(key, shared)| Some((shared.used, weight(shared)?, key.clone())))
+            .collect();
+        weights.sort_unstable_by_key(|(used, ..)| *used);
+        let mut sum: usize = weights.iter().map(|(_, bytes, _)| bytes).sum();
+        // The one used last stays, however large.
+        weights.pop();
+        for (_, bytes, key) in weights {
+            if sum <= PYRAMID_BYTES_MAX {
                 break;
-            };
-            sum -= pyramids.remove(&oldest).map_or(0, |pyramid| weight(&pyramid).1).min(sum);
+            }
+            pyramids.remove(&key);
+            sum -= bytes;
         }
         self.counters.pyramid_bytes.store(sum as u64, Ordering::Relaxed);
     }
@@ -369,14 +381,14 @@ fn plan(slot: &Slot, wanted: Wanted, now_ns: i64) -> Result<Plan, ApiError> {
             squares.iter().map(bits).collect::<Vec<u64>>()
         });
         let extra = (ages.is_some() || changed.is_some()).then(|| {
-            let mut hasher = blake3::Hasher::new();
+            let mut colours = blake3::Hasher::new();
             for leaf in ages.iter().flatten() {
-                hasher.update(leaf);
+                colours.update(leaf);
             }
             for leaf in changed.iter().flatten() {
-                hasher.update(&leaf.to_le_bytes());
+                colours.update(&leaf.to_le_bytes());
             }
-            short(&hasher.finalize())
+            short(&colours.finalize())
         });
         Ok(Plan {
             order,
@@ -412,15 +424,16 @@ fn node_over(mut hashes: Vec<Hash>) -> Hash {
 
 /// A strong ETag, with its quotes.
 fn tag_of(node: &Hash, wanted: Wanted, extra: Option<&[u8; 16]>) -> String {
-    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
     let mut tag = format!("\"{}-{}-{}", hex(&node[..16]), wanted.mode.name(), wanted.theme.name());
+    // Writing to a string does not fail.
     if let Some(since) = wanted.since_ns {
-        tag.push_str(&format!("-{since}"));
+        let _ = write!(tag, "-{since}");
     }
     if let Some(extra) = extra {
-        tag.push_str(&format!("-{}", hex(extra)));
+        tag.push('-');
+        tag.push_str(&hex(extra));
     }
     // Levels of one node differ in scale.
-    tag.push_str(&format!("-{}\"", wanted.at.z));
+    let _ = write!(tag, "-{}\"", wanted.at.z);
     tag
 }

@@ -120,7 +120,7 @@ fn what_is_secret_is_in_no_answer() {
         answers.push((path, answer));
     };
     let side = map.about()["side"].as_u64().unwrap();
-    for name in ["secret/.env", "app/settings.conf"] {
+    for name in ["secret/.netrc", "app/settings.conf"] {
         let path = map.path(name);
         let [x, y, w, h] = map.rect_of(name);
         for what in [
@@ -134,7 +134,7 @@ fn what_is_secret_is_in_no_answer() {
             ask(format!("/api/bricks/{}/{what}", map.brick));
         }
     }
-    for word in ["secret", "password", SECRET, "correct", "env", "settings"] {
+    for word in ["secret", "password", SECRET, "correct", "netrc", "settings"] {
         ask(format!("/api/search?q={word}"));
     }
     ask(format!("/api/bricks/{}/labels?x=0&y=0&w={side}&h={side}&min=1", map.brick));
@@ -152,7 +152,7 @@ fn what_is_secret_is_in_no_answer() {
     }
     let refused = answers.iter().filter(|(path, answer)| path.contains("/content?") && answer.status == 403);
     assert_eq!(refused.count(), 4);
-    let artifact = map.json(&format!("artifact?path={}", map.path("secret/.env")));
+    let artifact = map.json(&format!("artifact?path={}", map.path("secret/.netrc")));
     assert_eq!((&artifact["redacted"], &artifact["facts"]), (&true.into(), &serde_json::json!([])));
 }
 

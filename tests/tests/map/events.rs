@@ -8,7 +8,7 @@ use anyhow::{Context, ensure};
 use serde_json::Value;
 use sfd_tests::wait_for;
 
-use crate::{Map, PATIENCE, PROMISE, Tree};
+use crate::{PATIENCE, PROMISE, Tree};
 
 fn path_is(path: &str) -> impl Fn(&str, &Value) -> bool {
     move |name, data| name == "change" && data["path"] == path

@@ -65,7 +65,7 @@ impl Tree {
         tree.write("app.conf", "# settings\nport = 80\nname = value\n");
         tree.write("notes.txt", "Some words about this and that.\n".repeat(40));
         tree.write("bin/tool", fs::read("/bin/true").unwrap());
-        tree.write("secret/.env", format!("PASSWORD={SECRET}\n"));
+        tree.write("secret/.netrc", format!("machine example login me password {SECRET}\n"));
         std::os::unix::fs::symlink("app.conf", tree.root.join("link")).unwrap();
         for n in 0..200_u32 {
             let text = format!("line {n} of a file\n").repeat(60 * (n as usize % 7 + 1));

@@ -51,18 +51,24 @@ fn a_picture_is_there_before_the_manifest_names_it_and_a_change_is_told() {
     }
     assert!(head.starts_with(b"HTTP/1.1 101 "), "{}", String::from_utf8_lossy(&head));
     std::fs::write(map.path("app.conf"), "port = 1\n").unwrap();
-    // A text frame of less than 126 bytes, or of less than 64 KiB.
-    let mut frame = [0; 2];
-    socket.read_exact(&mut frame).unwrap();
-    assert_eq!(frame[0], 0x81, "a whole text");
-    let mut len = usize::from(frame[1]);
-    if len == 126 {
-        let mut long = [0; 2];
-        socket.read_exact(&mut long).unwrap();
-        len = usize::from(u16::from_be_bytes(long));
-    }
-    let mut text = vec![0; len];
-    socket.read_exact(&mut text).unwrap();
+    // Frames of less than 126 bytes, or of less than 64 KiB; the first is a ping.
+    let text = loop {
+        let mut frame = [0; 2];
+        socket.read_exact(&mut frame).unwrap();
+        let mut len = usize::from(frame[1]);
+        if len == 126 {
+            let mut long = [0; 2];
+            socket.read_exact(&mut long).unwrap();
+            len = usize::from(u16::from_be_bytes(long));
+        }
+        let mut payload = vec![0; len];
+        socket.read_exact(&mut payload).unwrap();
+        match frame[0] {
+            0x81 => break payload,
+            0x89 => {}
+            other => panic!("a frame of sort {other:#x}"),
+        }
+    };
     let message: Value = serde_json::from_slice(&text).unwrap();
     assert_eq!(
         (&message["type"], &message["x"], &message["y"]),

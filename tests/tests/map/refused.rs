@@ -141,7 +141,7 @@ fn rows<'a>(map: &Map) -> Vec<Row<'a>> {
         of("a path in both forms", format!("artifact?path={root}/app.conf&path_bytes=Lw=="), 400),
         plain("no words", "/api/search", 400),
         // Contents.
-        of("contents that are secret", format!("content?path={root}/secret/.env"), 403),
+        of("contents that are secret", format!("content?path={root}/secret/.netrc"), 403),
         of("contents of a directory", format!("content?path={root}/bin"), 404),
         // Files.
         plain("a file above the front end", "/../Cargo.toml", 404),

@@ -36,10 +36,9 @@ pub(in crate::map) fn document(app: &App) -> Value {
             (slot, root, open)
         })
         .collect();
-    let sides: Vec<(&str, u64)> = known
-        .iter()
-        .map(|(slot, _, open)| (slot.name.as_str(), open.as_ref().map_or(1, |(order, _)| 1_u64 << order)))
-        .collect();
+    let side = |open: &Result<(u8, String), ApiError>| open.as_ref().ok().map(|(order, _)| 1_u64 << order);
+    let sides: Vec<(&str, Option<u64>)> =
+        known.iter().map(|(slot, _, open)| (slot.name.as_str(), side(open))).collect();
     let places = app.districts.of(&sides);
     let bricks: Vec<Value> = known
         .iter()

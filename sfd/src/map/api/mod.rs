@@ -68,8 +68,8 @@ pub(super) fn router(app: Arc<App>) -> Router {
     router
         .layer(CompressionLayer::new().gzip(true))
         .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, ANSWER_WITHIN))
-        .layer(axum::middleware::from_fn(refuse_body))
         .layer(RequestBodyLimitLayer::new(BODY_BYTES_MAX))
+        .layer(axum::middleware::from_fn(refuse_body))
         .layer(axum::middleware::from_fn_with_state(Arc::clone(&app), super::access::guard))
         .with_state(app)
 }
