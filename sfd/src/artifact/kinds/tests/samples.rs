@@ -52,6 +52,8 @@ fn known(path: &Path, mode: u32, body: &[u8]) -> Known {
         process: None,
         boundary: None,
         unread: false,
+        packaged: Packaged::Unknown,
+        now_ns: 0,
         decoded: OnceCell::new(),
     };
     Known { semantics: describe(&input), facts: facts(&input) }
@@ -156,6 +158,8 @@ fn nothing_is_said_of_what_is_redacted_or_unread() {
             process: None,
             boundary: None,
             unread,
+            packaged: Packaged::Unknown,
+            now_ns: 0,
             decoded: OnceCell::new(),
         };
         assert_eq!(facts(&input), [], "{redacted:?} {unread}");
@@ -209,6 +213,8 @@ fn tables_of_the_kernel() {
             process: None,
             boundary: None,
             unread: false,
+            packaged: Packaged::Unknown,
+            now_ns: 0,
             decoded: OnceCell::new(),
         };
         let known = Known { semantics: describe(&input), facts: facts(&input) };
