@@ -75,7 +75,7 @@ fn a_killed_run_goes_on_and_does_each_task_once() {
         }
     }
     println!("{killed} kills; then {again} tasks were run, {marked} only marked");
-    assert!(killed >= 20, "hardly anything was killed: {killed}");
+    assert!(killed >= 15, "hardly anything was killed: {killed}");
     assert!(marked > 0, "no kill was between the work and its mark");
 }
 

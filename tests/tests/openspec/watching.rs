@@ -13,7 +13,7 @@ use sfd_tests::wait_for;
 use crate::{Repo, TASKS, verify};
 
 /// A task is seen at once; this is for a loaded machine.
-const SOON: Duration = Duration::from_secs(30);
+const SOON: Duration = Duration::from_mins(1);
 
 /// A process that is ended with the test.
 struct Process(Child);
@@ -137,11 +137,11 @@ fn the_daemon_watches_what_a_task_asks_for_and_goes_on_after_a_restart() {
 #[test]
 fn a_killed_watcher_is_followed_by_one_that_finishes() {
     let repo = Repo::new();
-    for round in 0..10 {
+    for round in 0..8 {
         for n in 0..5 {
             repo.task(
                 &format!("r{round}-{n}"),
-                r#"{"task_id":"r","type":"foundry-v2","source":"/usr/share/doc","max_files":300}"#,
+                r#"{"task_id":"r","type":"foundry-v2","source":"/etc","max_files":100}"#,
             );
         }
         let process = Process::start(&repo, &["tasks", "watch", "--jobs", "2", "--llm", "off", "--openspec"]);
@@ -154,6 +154,6 @@ fn a_killed_watcher_is_followed_by_one_that_finishes() {
     for name in fs::read_dir(repo.path("bricks")).unwrap().flatten().map(|entry| entry.file_name()) {
         assert!(!name.to_string_lossy().starts_with('.'), "{name:?} is left over");
     }
-    assert_eq!(repo.json("bricks/manifest.json")["tasks"].as_object().unwrap().len(), 50);
+    assert_eq!(repo.json("bricks/manifest.json")["tasks"].as_object().unwrap().len(), 40);
     assert!(repo.states().iter().all(|(_, state)| state == "done"));
 }
