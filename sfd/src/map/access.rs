@@ -27,6 +27,10 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; i
                       connect-src 'self'; worker-src 'self' blob:; font-src 'self'; base-uri 'none'; \
                       form-action 'none'; frame-ancestors 'none'";
 
+/// A page that leads to the map.
+const ONWARD: &str = "<!doctype html><html lang=en><meta charset=utf-8><title>SFD map</title>\
+    <meta http-equiv=refresh content=\"0; url=/\"><a href=\"/\">SFD map</a></html>";
+
 const HEADERS: [(HeaderName, &str); 6] = [
     (header::CONTENT_SECURITY_POLICY, POLICY),
     (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
@@ -164,8 +168,9 @@ impl Access {
     }
 
     /// The first visit, with the token in the address: it becomes a cookie, and leaves the address.
-    fn first_visit(&self, method: &Method, uri: &Uri) -> Option<Response> {
-        if *method != Method::GET || uri.path() != "/" {
+    fn first_visit(&self, request: &Request) -> Option<Response> {
+        let uri = request.uri();
+        if *request.method() != Method::GET || uri.path() != "/" {
             return None;
         }
         let said = uri.query()?.split('&').find_map(|pair| pair.strip_prefix("token="))?;
@@ -173,10 +178,17 @@ impl Access {
             return Some(refuse_page());
         }
         let cookie = format!("{}={}; HttpOnly; SameSite=Strict; Path=/", self.cookie, self.token.text());
-        Some(
-            (StatusCode::SEE_OTHER, [(header::LOCATION, "/".to_owned()), (header::SET_COOKIE, cookie)])
-                .into_response(),
-        )
+        let cookie = (header::SET_COOKIE, cookie);
+        let site = request.headers().get("sec-fetch-site").map(HeaderValue::as_bytes);
+        if matches!(site, None | Some(b"none" | b"same-origin")) {
+            return Some(
+                (StatusCode::SEE_OTHER, [(header::LOCATION, "/".to_owned()), cookie]).into_response(),
+            );
+        }
+        // A browser that was sent here by another page (the file that `sfd map` opens) does not give a strict cookie to
+        // what it is redirected to. This page is ours, and what it leads to gets it.
+        let html = (header::CONTENT_TYPE, "text/html; charset=utf-8".to_owned());
+        Some((StatusCode::OK, [html, cookie], ONWARD).into_response())
     }
 }
 
@@ -215,7 +227,7 @@ pub(super) async fn guard(State(app): State<Arc<App>>, request: Request, next: N
 /// An answer to be given at once, if there is one.
 fn admit(access: &Access, request: &Request) -> Result<Option<Response>, ApiError> {
     access.check_headers(request.headers(), request.uri())?;
-    if let Some(answer) = access.first_visit(request.method(), request.uri()) {
+    if let Some(answer) = access.first_visit(request) {
         return Ok(Some(answer));
     }
     if access.knows_token(request.headers()) {

@@ -12,7 +12,7 @@
 //! ```
 //!
 //! It only reads, on threads that yield to the worker, and nothing in it is ever waited for by the worker. It holds nothing
-//! of a brick while nobody looks. The choice is explained in `docs/decisions/0011-map-server.md`.
+//! of a brick while nobody looks, or has looked for ten minutes. The choice is explained in `docs/decisions/0011-map-server.md`.
 #![forbid(unsafe_code)]
 
 mod access;
@@ -39,6 +39,7 @@ use std::collections::HashMap;
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -72,6 +73,8 @@ pub const URL_FILE: &str = "map-url";
 pub const PAGE_FILE: &str = "map-open.html";
 /// How often it is looked whether a brick has grown, closed or become unverified.
 const STATE_EVERY: Duration = Duration::from_millis(500);
+/// After so long without a request and without a client, nothing is kept of the bricks.
+const FORGET_AFTER: Duration = Duration::from_mins(10);
 /// How old the areas of directories may be while a brick changes all the time; making them costs some milliseconds.
 const AREAS_FOR: Duration = Duration::from_secs(1);
 
@@ -270,13 +273,25 @@ fn outline(status: &Status) -> Vec<(String, u8, u64, Option<String>)> {
     status.roots.iter().map(root).chain([llm]).collect()
 }
 
+/// Tells clients when a brick has grown, closed or has more to doubt; forgets everything when nobody has looked for long.
 async fn tell_state(app: Arc<App>) {
     let mut before = Vec::new();
+    let (mut requests, mut looked) = (0, tokio::time::Instant::now());
     let mut ticks = tokio::time::interval(STATE_EVERY);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        if app.events.receiver_count() == 0 {
+        let is_heard = app.events.receiver_count() > 0;
+        let asked = app.counters.requests.load(Ordering::Relaxed);
+        if is_heard || asked != requests {
+            (requests, looked) = (asked, tokio::time::Instant::now());
+        } else if looked.elapsed() >= FORGET_AFTER {
+            looked = tokio::time::Instant::now();
+            app.slots.iter().for_each(|slot| slot.forget());
+            app.tiles.forget();
+            app.areas.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        }
+        if !is_heard {
             before.clear();
             continue;
         }

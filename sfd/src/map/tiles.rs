@@ -171,6 +171,14 @@ impl Tiles {
         Ok(Tile::Image { tag, png })
     }
 
+    /// Forgets everything: it is made again when somebody asks.
+    pub(super) fn forget(&self) {
+        lock(&self.pyramids).clear();
+        *lock(&self.cache) = Cache::default();
+        self.counters.cache_bytes.store(0, Ordering::Relaxed);
+        self.counters.pyramid_bytes.store(0, Ordering::Relaxed);
+    }
+
     /// Colours a tile. Also returns the Merkle node of the pixels that it shows.
     fn make(&self, slot: &Slot, wanted: Wanted, plan: &Plan) -> Result<(Canvas, Hash), ApiError> {
         let side = TILE_SIDE.min(1 << plan.order);

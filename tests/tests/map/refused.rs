@@ -226,6 +226,12 @@ fn the_token_of_the_address_becomes_a_cookie() {
     let cookie = first.header("set-cookie").unwrap();
     assert_eq!(cookie, format!("sfd_token_{port}={token}; HttpOnly; SameSite=Strict; Path=/"));
     let cookie = cookie.split(';').next().unwrap();
+    // Sent here by a page of another origin, a browser keeps a strict cookie back from what it is redirected to.
+    let headers = [("Host", host.as_str()), ("Sec-Fetch-Site", "cross-site")];
+    let onward = map.client.send("GET", &format!("/?token={token}"), &headers, b"").unwrap();
+    assert_eq!((onward.status, onward.header("location")), (200, None));
+    assert!(onward.header("set-cookie").unwrap().starts_with(cookie));
+    assert!(onward.text().contains("url=/") && !onward.text().contains(token.as_str()), "{}", onward.text());
     let page = map.client.send("GET", "/", &[("Host", &host), ("Cookie", cookie)], b"").unwrap();
     assert_eq!((page.status, page.header("content-type")), (200, Some("text/html; charset=utf-8")));
     let names = format!("other=1; {cookie}; last=2");

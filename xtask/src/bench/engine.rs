@@ -257,14 +257,14 @@ fn watchman(bench: &Bench, watched: &Path) -> Result<String> {
 }
 
 /// The brick of the one watched root.
-fn brick_of(bench: &Bench) -> Result<PathBuf> {
+pub(super) fn brick_of(bench: &Bench) -> Result<PathBuf> {
     let bricks = std::fs::read_dir(bench.scratch.join("state/bricks"))?;
     let mut paths = bricks.flatten().map(|entry| entry.path());
     paths.find(|path| path.extension().is_some_and(|extension| extension == "brick")).context("no brick")
 }
 
 /// Where in a brick the first byte of an artifact is, by what `sfd inspect` says and the curve's definition.
-fn pixel_of(bench: &Bench, brick: &Path, end: &str) -> Result<u64> {
+pub(super) fn pixel_of(bench: &Bench, brick: &Path, end: &str) -> Result<u64> {
     let output = Command::new(&bench.sfd).args(["inspect", "--json"]).arg(brick).output()?;
     let shown: serde_json::Value = serde_json::from_slice(&output.stdout).context("sfd inspect --json")?;
     let number = |value: &serde_json::Value| value.as_u64().context("a number");

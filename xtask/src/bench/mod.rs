@@ -10,6 +10,7 @@ mod flood;
 mod matrix;
 mod observer;
 mod stats;
+mod tiles;
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -56,6 +57,8 @@ enum Name {
     Baseline,
     /// P7: resident memory with 100 000 artifacts
     Memory,
+    /// P8: a tile of the map right after a change
+    Tiles,
     /// All of these
     All,
 }
@@ -140,6 +143,7 @@ fn run_all(args: &Args, bench: &Bench) -> Result<()> {
         (Name::Latency, "latency"),
         (Name::Baseline, "baseline"),
         (Name::Memory, "memory"),
+        (Name::Tiles, "tiles"),
     ] {
         if args.name != name && args.name != Name::All {
             continue;
@@ -156,6 +160,7 @@ fn run_all(args: &Args, bench: &Bench) -> Result<()> {
             Name::Latency => engine::latency(bench)?,
             Name::Baseline => engine::baseline(bench)?,
             Name::Memory => engine::memory(bench)?,
+            Name::Tiles => tiles::run(bench)?,
             Name::All => continue,
         };
         let text = format!("{}\n{table}", setting(label, bench, &before)?);
