@@ -89,10 +89,12 @@ export const tests = {
       () => page.evaluate(async (file) => (await (await fetch(file)).json()).rows.length > 0, `/api/history?limit=1&path=${encodeURIComponent(world.path("docs/notes.txt"))}`),
       "the change in the history",
     );
-    await page.unroute("**/api/events");
     const asked = notes.requests.length;
     await page.locator("#banner").getByRole("button", { name: "Now" }).click();
-    await page.waitForSelector(".live.on");
+    await until(() => notes.requests.slice(asked).some((url) => url.endsWith("/api/events")), "another try");
+    // From here on it comes back by itself.
+    await page.unroute("**/api/events");
+    await page.waitForSelector(".live.on", { timeout: 40_000 });
     await until(async () => different(before, await pixels(page, clip)) > 0, "what was missed");
     await page.locator("#banner").waitFor({ state: "hidden" });
     const since = notes.requests.slice(asked);

@@ -481,7 +481,7 @@ export class App {
       left: wide ? byId("legend").offsetWidth + 24 : 12,
       right: wide ? byId("side").offsetWidth + 24 : 12,
       top: byId("bar").offsetHeight + 34,
-      bottom: wide ? 60 : 120,
+      bottom: wide ? 60 : byId("side").offsetHeight + 24,
     };
   }
 
