@@ -89,7 +89,9 @@ pub(crate) fn browser_is_missing() -> Option<String> {
     match (has("node") && has("npm"), has_browser) {
         (true, true) => None,
         (false, _) => Some("needs Node 20 or newer, and npm".to_owned()),
-        (_, false) => Some("needs Chromium, or its command in SFD_CHROMIUM: apt-get install chromium".to_owned()),
+        (_, false) => {
+            Some("needs Chromium, or its command in SFD_CHROMIUM: apt-get install chromium".to_owned())
+        }
     }
 }
 
@@ -98,7 +100,8 @@ pub(crate) fn unit_tests() -> Result<Command> {
     let root = root()?;
     install(root)?;
     let mut node = Command::new("node");
-    node.args(["node_modules/vitest/vitest.mjs", "run", "--reporter=./test/reporter.mjs"]).current_dir(root.join(WEB));
+    node.args(["node_modules/vitest/vitest.mjs", "run", "--reporter=./test/reporter.mjs"])
+        .current_dir(root.join(WEB));
     Ok(node)
 }
 

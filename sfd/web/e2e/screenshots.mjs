@@ -40,6 +40,11 @@ export async function screenshots(program) {
     execFileSync("/bin/sh", ["-c", 'echo "debug = true" >> "$0/app/settings.ini"; echo "echo done" >> "$0/app/deploy.sh"; chmod 755 "$0/app/deploy.sh"; echo new > "$0/www/news.html"', demo]);
     await until(async () => (await page.locator("#recent .row").count()) >= 3, "changes in the list");
     await page.waitForFunction(() => !window.sfdMap.overlay.pulsing, null, { timeout: 20_000 });
+    await take(page, "whole");
+    await page.evaluate(() => (location.hash = "#etc/apt"));
+    await panelShows(page, "apt");
+    await landed(page);
+    await page.keyboard.press("Escape");
     await take(page, "light");
 
     const dark = await open(browser, daemon.url, { viewport: SIZE, colorScheme: "dark", hash: "#etc/ssh" });

@@ -76,6 +76,7 @@ export const tests = {
     await landed(page);
     await page.keyboard.press("Escape");
     assert.equal(await page.locator("#panel").isVisible(), false);
+    assert.equal(await page.evaluate(() => window.sfdMap.overlay.selected), null, "nothing is outlined any more");
     const { x, y } = await middle(page, world.path("ssh/sshd_config"));
     await page.mouse.click(x, y);
     await panelShows(page, "sshd_config");

@@ -48,7 +48,7 @@ export async function request(url: string, signal?: AbortSignal): Promise<Respon
     response = await fetch(url, { credentials: "same-origin", ...(signal ? { signal } : {}) });
   } catch (error) {
     if (isAbort(error)) throw error;
-    throw new ApiError(0, "the daemon does not answer; is sfd still running?");
+    throw new ApiError(0, "the daemon does not answer (is sfd still running?)");
   }
   if (response.ok) return response;
   let why = `${response.status} ${response.statusText}`;

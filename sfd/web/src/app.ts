@@ -381,6 +381,8 @@ export class App {
       this.#selectedArea = null;
     } else {
       const area = await areaOf(brick, artifact).catch(() => artifact);
+      // Meanwhile it may have been closed, or another one opened.
+      if (this.#panel.ref === null || keyOf(this.#panel.ref) !== keyOf(ref)) return;
       this.#selectedArea = toPlane(brick, area);
       this.overlay.selected = this.#selectedArea;
       if (how !== "stay") this.flyToSelected(how === "jump");
@@ -479,7 +481,7 @@ export class App {
       left: wide ? byId("legend").offsetWidth + 24 : 12,
       right: wide ? byId("side").offsetWidth + 24 : 12,
       top: byId("bar").offsetHeight + 34,
-      bottom: wide ? 60 : 120,
+      bottom: wide ? 60 : byId("side").offsetHeight + 24,
     };
   }
 

@@ -1,5 +1,6 @@
 //! HTTP/1.1 by hand: what a well-behaved library would not send can be sent.
 
+use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
@@ -81,7 +82,7 @@ impl Client {
     ) -> Result<Answer> {
         let mut request = format!("{method} {path} HTTP/1.1\r\n");
         for (name, value) in headers {
-            request.push_str(&format!("{name}: {value}\r\n"));
+            write!(request, "{name}: {value}\r\n").unwrap();
         }
         request.push_str("Connection: close\r\n\r\n");
         let mut bytes = request.into_bytes();
