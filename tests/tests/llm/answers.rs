@@ -126,7 +126,7 @@ fn a_question_that_is_too_long_for_the_server_is_asked_again_with_less() {
     let server = LlamaServer::with_context(2560);
     let client = runtime().block_on(Client::connect(&config(&server.url()))).unwrap();
     // Digits are single tokens to the tiny model: more tokens than were to be expected.
-    let contents: String = (0..4000).map(|n| char::from(b'0' + (n * 7 % 10) as u8)).collect();
+    let contents: String = (0..4000_u32).map(|n| char::from(b'0' + (n * 7 % 10) as u8)).collect();
     let question =
         Question { excerpt: sfd::enrich::Excerpt::of(contents.as_bytes()), ..crate::some_question() };
     let reply = runtime().block_on(client.ask(&question)).unwrap();

@@ -114,8 +114,12 @@ fn assert_is_a_label(artifact: &Value) {
     fits(&semantics["summary"], SUMMARY_CHARS_MAX);
     let (tags, reasons) = (list(&semantics["tags"]), list(&semantics["risk"]["reasons"]));
     assert!(tags.len() <= TAGS_MAX, "{semantics}");
-    tags.iter().for_each(|tag| fits(tag, TAG_CHARS_MAX));
-    reasons.iter().for_each(|reason| fits(reason, SUMMARY_CHARS_MAX));
+    for tag in &tags {
+        fits(tag, TAG_CHARS_MAX);
+    }
+    for reason in &reasons {
+        fits(reason, SUMMARY_CHARS_MAX);
+    }
     assert!(semantics["risk"]["level"].as_u64() <= Some(4), "{semantics}");
 }
 
