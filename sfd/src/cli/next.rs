@@ -14,6 +14,7 @@ use super::out::{human_count, printable_line};
 use super::{CliError, Exit, Out, State, live};
 use crate::agent::Request;
 use crate::collect::probe_hooks;
+use crate::map::{OPENED_FILE, URL_FILE};
 use crate::tasks::{OpenSpec, State as TaskState};
 
 /// A daemon that does not answer within this is not asked by a line at the end of another command.
@@ -284,15 +285,11 @@ fn tasks(named: Option<&Path>) -> Tasks {
 
 /// Where the map is, if one is served (`map-url` in the state directory) and nobody was there yet (`map-opened`).
 fn map(state: &Path) -> Option<String> {
-    if state.join("map-opened").exists() {
+    if state.join(OPENED_FILE).exists() {
         return None;
     }
     let mut text = String::new();
-    std::fs::File::open(state.join("map-url"))
-        .ok()?
-        .take(ADDRESS_BYTES_MAX)
-        .read_to_string(&mut text)
-        .ok()?;
+    std::fs::File::open(state.join(URL_FILE)).ok()?.take(ADDRESS_BYTES_MAX).read_to_string(&mut text).ok()?;
     let address = text.lines().next()?.trim();
     (!address.is_empty()).then(|| address.to_owned())
 }

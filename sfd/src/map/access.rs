@@ -206,7 +206,12 @@ pub(super) async fn guard(State(app): State<Arc<App>>, request: Request, next: N
     let is_tile = is_api && request.uri().path().contains("/tile/");
     let mut response = match admit(&app.access, &request) {
         Ok(None) => next.run(request).await,
-        Ok(Some(answer)) => answer,
+        Ok(Some(answer)) => {
+            if answer.headers().contains_key(header::SET_COOKIE) {
+                app.note_visit();
+            }
+            answer
+        }
         Err(error) => error.into_response(),
     };
     let status = response.status();

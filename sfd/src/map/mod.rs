@@ -47,7 +47,7 @@ use foldhash::fast::FixedState;
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::sync::{broadcast, oneshot};
-use tracing::{error, warn};
+use tracing::{debug, error, warn};
 
 pub use access::Token;
 pub use counters::MapStatus;
@@ -71,6 +71,8 @@ pub const LISTEN: &str = "127.0.0.1:7317";
 pub const URL_FILE: &str = "map-url";
 /// File beside it that sends a browser there: an address among the arguments of a process could be read by everybody.
 pub const PAGE_FILE: &str = "map-open.html";
+/// Empty file in the state directory: somebody has been at the map, so that nobody needs to be told of it any more.
+pub const OPENED_FILE: &str = "map-opened";
 /// How often it is looked whether a brick has grown, closed or become unverified.
 const STATE_EVERY: Duration = Duration::from_millis(500);
 /// After so long without a request and without a client, nothing is kept of the bricks.
@@ -105,6 +107,8 @@ struct App {
     tiles: Tiles,
     areas: Mutex<HashMap<String, Areas>>,
     districts: Districts,
+    /// [`OPENED_FILE`].
+    opened: PathBuf,
     access: Access,
     counters: Arc<Counters>,
     events: broadcast::Sender<Arc<Event>>,
@@ -116,6 +120,13 @@ struct App {
 }
 
 impl App {
+    /// Somebody has come with the token.
+    fn note_visit(&self) {
+        if let Err(error) = std::fs::File::create(&self.opened) {
+            debug!(path = %self.opened.display(), %error, "it is not noted that the map was opened");
+        }
+    }
+
     fn slot(&self, name: &str) -> Result<Arc<Slot>, ApiError> {
         let found = self.slots.iter().find(|slot| slot.name == name);
         found.map(Arc::clone).ok_or_else(|| {
@@ -227,6 +238,7 @@ impl Bound {
             status,
             host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
             public: broadcast::channel(infinite::MESSAGES_MAX).0,
+            opened: served.state.join(OPENED_FILE),
             public_dir: served.config.with_pictures.then(|| infinite::dir(&served.state)),
         });
         let notes = served.feed.listen();

@@ -1,6 +1,8 @@
 //! `sfd next`: every state, made for real.
 
 use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -176,14 +178,33 @@ fn tasks_are_pending_and_then_failed() {
     place.wait("live", &["--openspec", root]);
 }
 
+/// The beginning of what a server says.
+fn get(address: &str, path: &str) -> String {
+    let mut stream = TcpStream::connect(address).unwrap();
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    text
+}
+
 #[test]
 fn the_map_is_not_open() {
     let place = Place::new();
-    let _daemon = place.daemon(&["--source", "inotify", "--llm", "off"]);
-    fs::write(place.state.join("map-url"), "http://127.0.0.1:7070/?token=x\n").unwrap();
+    let listen = format!("127.0.0.1:{}", free_port());
+    let daemon = place.daemon(&["--source", "inotify", "--llm", "off", "--listen", &listen]);
     let next = place.wait("map_not_open", &[]);
     assert!(next["command"].as_str().unwrap().starts_with("sfd map"), "{next}");
-    fs::write(place.state.join("map-opened"), "").unwrap();
+    // Whoever has not the token has not been there.
+    let url = fs::read_to_string(place.state.join("map-url")).unwrap();
+    let (address, token) = url.trim().split_once("/?token=").unwrap();
+    let address = address.strip_prefix("http://").unwrap();
+    assert!(get(address, "/?token=x").starts_with("HTTP/1.1 401"));
+    assert_eq!(place.next(&[])["state"], "map_not_open");
+    assert!(get(address, &format!("/?token={token}")).starts_with("HTTP/1.1 303"));
+    place.wait("live", &[]);
+    // And is not told again after a restart.
+    assert_eq!(daemon.terminate(), Some(0));
+    let _daemon = place.daemon(&["--source", "inotify", "--llm", "off", "--listen", &listen]);
     place.wait("live", &[]);
 }
 
