@@ -19,6 +19,7 @@
 
 mod alarm;
 mod alarms;
+mod asking;
 mod clock;
 mod compare;
 mod control;
@@ -56,6 +57,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{broadcast, mpsc, oneshot};
 use tracing::{error, info, warn};
 
+pub use asking::Asking;
 pub use clock::now_ns;
 pub use control::Request;
 pub use describe::describe_change;

@@ -24,7 +24,7 @@ const KEY_BYTES_MAX: usize = 4096;
 #[derive(Clone, Debug, Args)]
 pub(super) struct LlmArgs {
     /// Server with a language model that says what artifacts are: its address, auto (look for one on this host) or off
-    /// [default: auto]
+    /// [default: auto; of sfd fold: off]
     #[arg(long, value_name = "URL")]
     llm: Option<String>,
     /// Name of the model [default: qwen2.5-coder, in the smallest size that the server has]
@@ -36,6 +36,11 @@ pub(super) struct LlmArgs {
 }
 
 impl LlmArgs {
+    /// Whether a server was named, or `auto`.
+    pub(super) fn is_wanted(&self) -> bool {
+        self.llm.as_deref().is_some_and(|llm| llm != OFF)
+    }
+
     /// Sets what was given.
     pub(super) fn apply(&self, layers: &mut Layers) {
         if let Some(url) = &self.llm {

@@ -25,7 +25,6 @@ mod found;
 pub mod foundry;
 mod install;
 pub mod job;
-mod model;
 mod outcome;
 pub mod report;
 mod runner;

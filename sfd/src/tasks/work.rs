@@ -7,15 +7,17 @@ use std::sync::{Mutex, PoisonError};
 
 use super::dir::{Dir, Readable};
 use super::job::{Job, TaskType};
-use super::model::Model;
 use super::outcome::{BrickMade, Output, TaskResult, enter_manifest, verify};
 use super::report::{self, Report};
 use super::source::Source;
 use super::{OpenSpec, TaskError, hex};
-use crate::agent::{AgentError, SealProgress, Sealing};
+use crate::agent::{AgentError, Asking, SealProgress, Sealing};
 use crate::artifact::Redactor;
 use crate::brick::{Brick, ExportError};
 use crate::enrich::LlmConfig;
+
+/// Questions for one task, at most: a small model takes seconds for each.
+const QUESTIONS_MAX: u32 = 50;
 
 /// What all jobs share.
 pub(super) struct Workshop<'a> {
@@ -85,7 +87,12 @@ impl Bench<'_> {
             }
             TaskType::FoundryV2 => {
                 let source = find(&job.source)?;
-                let mut model = Model::new(job.ai_model.as_deref(), self.shop.llm, self.shop.redactor);
+                let config = match (job.ai_model.as_deref(), self.shop.llm) {
+                    (None, _) => Err("the task names no ai_model".to_owned()),
+                    (_, None) => Err("llm is off".to_owned()),
+                    (Some(name), Some(config)) => Ok(LlmConfig { model: name.to_owned(), ..config.clone() }),
+                };
+                let mut model = Asking::new(config, QUESTIONS_MAX, self.shop.redactor);
                 self.fold(name, &source, cap, Some(&mut model), result)?;
                 result.described_by = model.said();
                 self.picture(name, result)
@@ -142,7 +149,7 @@ impl Bench<'_> {
         name: &str,
         source: &Source,
         cap_max: u8,
-        model: Option<&mut Model>,
+        model: Option<&mut Asking>,
         result: &mut TaskResult,
     ) -> Result<(), TaskError> {
         let file = format!("{name}.brick");

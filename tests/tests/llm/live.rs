@@ -476,3 +476,37 @@ fn explain_asks_once_keeps_the_answer_and_never_shows_a_secret_to_a_model() {
     assert!(now["llm"]["asked"] != "no" && now["semantics"]["title"] == "Canned", "{now}");
     assert!(is_by_a_model(&host.files(&daemon)[other]), "and it is kept");
 }
+
+#[test]
+fn a_fold_asks_when_it_is_told_to_and_once_for_equal_contents() {
+    let double = Double::start(Wire::OpenAi, None);
+    let host = Host::new(20);
+    for n in 0..5 {
+        host.write(&format!("copy-{n}.sh"), "#!/bin/sh\necho the same\n");
+    }
+    host.write("other.conf", "[other]\nkey = 1\n");
+    host.write("secret.env", format!("API_KEY=\"{SECRET}\"\n"));
+    let brick = host.state.with_extension("brick");
+    let fold = |more: &[&str]| -> Value {
+        let mut command = sfd(&["fold", "--json", "-o"]);
+        let output = command.arg(&brick).arg(&host.root).args(more).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_slice(&output.stdout).unwrap()
+    };
+    let by_a_model = || {
+        let output = sfd(&["inspect", "--json"]).arg(&brick).output().unwrap();
+        let value: Value = serde_json::from_slice(&output.stdout).unwrap();
+        value["artifacts"].as_array().unwrap().iter().filter(|artifact| is_by_a_model(artifact)).count()
+    };
+    assert_eq!((&fold(&[])["described_by"], by_a_model()), (&Value::Null, 0));
+    assert!(double.requests().is_empty());
+    let said = fold(&["--llm", &double.url()]);
+    assert!(said["described_by"].as_str().unwrap().contains("questions answered"), "{said}");
+    let requests = double.requests();
+    assert_eq!(requests.iter().filter(|body| body.contains("the same")).count(), 1);
+    assert!(by_a_model() >= 6 && requests.iter().all(|body| !body.contains(SECRET)), "{requests:?}");
+    // A server that is not there costs its words and nothing else.
+    let gone = fold(&["--llm", &format!("http://127.0.0.1:{}", sfd_tests::llm::free_port())]);
+    assert!(gone["described_by"].as_str().unwrap().contains("no model"), "{gone}");
+    assert_eq!(by_a_model(), 0);
+}

@@ -1,50 +1,64 @@
-//! The language model that a task names: asked about its artifacts while they are folded.
+//! A language model that is asked about artifacts while they are folded, and waited for: `sfd fold --llm`, and tasks that name
+//! one. The daemon has a service for that, which nobody waits for (`enrich/service.rs`).
 
+use std::collections::HashMap;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
-use crate::agent::{AgentError, now_ns};
+use super::{AgentError, now_ns};
+use crate::artifact::kinds::Kind;
 use crate::artifact::look::LookOptions;
 use crate::artifact::view::View;
 use crate::artifact::{Answered, Artifact, FileType, Looker, Redactor, Semantics};
 use crate::enrich::queue::worth;
-use crate::enrich::{AskError, Client, Excerpt, LlmConfig, PROMPT_VERSION, Question, apply};
+use crate::enrich::{Answer, AskError, Client, Excerpt, LlmConfig, PROMPT_VERSION, Question, apply};
 
-/// Questions for one task, at most: a small model takes seconds for each.
-const QUESTIONS_MAX: u32 = 50;
 /// How often it is looked, while a model thinks, whether somebody wants everything to end.
 const STOP_EVERY: Duration = Duration::from_millis(100);
 
 /// A model, or why there is none.
-pub(super) struct Model {
+pub struct Asking {
     connected: Option<(Client, tokio::runtime::Runtime)>,
     why_not: String,
     asked: u32,
     answered: u32,
+    questions_max: u32,
+    /// What came of each contents of a kind; at most one for each question.
+    answers: HashMap<([u8; 32], Kind), Option<Arc<Answer>>>,
     looker: Looker,
 }
 
-impl Model {
-    /// Connects to the model called `name`.
-    pub(super) fn new(name: Option<&str>, config: Option<&LlmConfig>, redactor: &Redactor) -> Self {
+impl Asking {
+    /// Connects to the model of `config`, which is asked at most `questions_max` questions; or `Err`: why there is none to connect to.
+    pub fn new(config: Result<LlmConfig, String>, questions_max: u32, redactor: &Redactor) -> Self {
         let looker = Looker::new(LookOptions::default(), redactor.clone());
-        let none =
-            |why: String, looker| Self { connected: None, why_not: why, asked: 0, answered: 0, looker };
-        let Some(name) = name else { return none("the task names no ai_model".into(), looker) };
-        let Some(config) = config else { return none("llm is off".into(), looker) };
+        let none = |why_not: String, looker| Self {
+            connected: None,
+            why_not,
+            asked: 0,
+            answered: 0,
+            questions_max,
+            answers: HashMap::new(),
+            looker,
+        };
+        let config = match config {
+            Ok(config) => config,
+            Err(why) => return none(why, looker),
+        };
         let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
             Ok(runtime) => runtime,
             Err(error) => return none(format!("tokio runtime: {error}"), looker),
         };
-        let config = LlmConfig { model: name.to_owned(), ..config.clone() };
         match runtime.block_on(Client::connect(&config)) {
             Ok(client) => Self { connected: Some((client, runtime)), ..none(String::new(), looker) },
             Err(error) => none(error.to_string(), looker),
         }
     }
 
-    /// The model's words for an artifact, if it is one to ask about. A server that fails is not asked again.
-    pub(super) fn describe(
+    /// The model's words for an artifact, if it is one to ask about: equal contents are one question. A server that fails is
+    /// not asked again.
+    pub fn describe(
         &mut self,
         path: &Path,
         artifact: &Artifact,
@@ -57,9 +71,21 @@ impl Model {
             && artifact.meta.file_type == FileType::File
             && worth(artifact.semantics.kind).is_some()
             && artifact.unverified.is_none()
-            && artifact.len > 0
-            && self.asked < QUESTIONS_MAX;
+            && artifact.len > 0;
         if !asks {
+            return None;
+        }
+        let answered = Answered {
+            model: client.model().to_owned(),
+            prompt_version: PROMPT_VERSION,
+            at_ns: now_ns(),
+            ..Answered::default()
+        };
+        let subject = (artifact.content_hash, artifact.semantics.kind);
+        if let Some(known) = self.answers.get(&subject) {
+            return known.as_ref().map(|answer| apply(answer, &artifact.semantics, answered));
+        }
+        if self.asked >= self.questions_max {
             return None;
         }
         let examined = self.looker.examine(view().ok()?.as_mut(), path)?;
@@ -74,12 +100,6 @@ impl Model {
             len: artifact.len,
         };
         self.asked += 1;
-        let answered = Answered {
-            model: client.model().to_owned(),
-            prompt_version: PROMPT_VERSION,
-            at_ns: now_ns(),
-            ..Answered::default()
-        };
         // An answer may take minutes, and whoever wants everything to end does not wait for it.
         let reply = runtime.block_on(async {
             let asking = client.ask(&question);
@@ -94,9 +114,14 @@ impl Model {
         match reply {
             Ok(reply) => {
                 self.answered += 1;
-                Some(apply(&reply.answer, &artifact.semantics, answered))
+                let semantics = apply(&reply.answer, &artifact.semantics, answered);
+                self.answers.insert(subject, Some(Arc::new(reply.answer)));
+                Some(semantics)
             }
-            Err(AskError::BadAnswer { .. }) => None,
+            Err(AskError::BadAnswer { .. }) => {
+                self.answers.insert(subject, None);
+                None
+            }
             Err(error) => {
                 self.why_not = error.to_string();
                 self.connected = None;
@@ -106,7 +131,7 @@ impl Model {
     }
 
     /// Who has described the artifacts.
-    pub(super) fn said(&self) -> String {
+    pub fn said(&self) -> String {
         let count = format!("{} of {} questions answered", self.answered, self.asked);
         match &self.connected {
             Some((client, _)) => format!("{} ({count}), and rules", client.model()),
