@@ -27,8 +27,8 @@ const PACKED_BYTES_MAX: u64 = 64 << 20;
 /// Threads that read them.
 const THREADS_MAX: usize = 8;
 
-/// Functions of the kernel that give a module power over the rest of it, a level, and why that is worth knowing. Drivers of
-/// the kernel's own source use some of them with good reason: see [`Interface::level_in_tree`].
+/// Functions of the kernel that give a module power over the rest of it: their level in a module from elsewhere, their level in
+/// a module of the kernel's own source, which uses some of them with good reason, and why that is worth knowing.
 const INTERFACES: &[(&str, u8, u8, &str)] = &[
     ("kallsyms_lookup_name", HIGH, LOW, "finds any symbol of the kernel, exported or not"),
     ("commit_creds", HIGH, LOW, "can give a process the rights of root"),
