@@ -41,7 +41,8 @@ pub struct Excerpt {
 }
 
 impl Excerpt {
-    /// Text as text, without control and invisible characters, secrets masked and lines cut after 2 KiB; anything else as its printable strings, one a line.
+    /// Text as text, without control and invisible characters, secrets masked and lines cut after 2 KiB; anything else as its
+    /// printable strings, one a line.
     ///
     /// Looks at no more than 128 KiB of binary data; text is gone through once.
     pub fn of(contents: &[u8]) -> Self {
