@@ -1,11 +1,9 @@
 //! `sfd doctor` measures the model; having none is nothing wrong.
 
-use std::time::Duration;
-
 use serde_json::Value;
 use sfd_tests::daemon::sfd;
 use sfd_tests::llm::{LlamaServer, free_port};
-use sfd_tests::llm_double::{Double, Wire};
+use sfd_tests::llm_double::{Double, Fault, Wire};
 
 /// The report, and what it says about the model.
 fn doctor(more: &[&str]) -> (Value, Value, String) {
@@ -36,7 +34,7 @@ fn doctor_measures_how_long_an_artifact_takes() {
 #[test]
 fn doctor_says_what_is_wrong_with_a_model_and_what_to_do() {
     let slow = Double::start(Wire::Ollama, None);
-    slow.set_load_delay(Duration::from_secs(30));
+    slow.set_fault(Fault::Hung);
     let limit = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(limit.path(), "llm_timeout_s = 1\n").unwrap();
     let config = limit.path().to_str().unwrap();
