@@ -290,7 +290,8 @@ fn map(state: &Path) -> Option<String> {
     }
     let mut text = String::new();
     std::fs::File::open(state.join(URL_FILE)).ok()?.take(ADDRESS_BYTES_MAX).read_to_string(&mut text).ok()?;
-    let address = text.lines().next()?.trim();
+    // Without the token: `sfd map` shows that to whoever asks for it, and this line stands below everything.
+    let address = text.lines().next()?.split('?').next()?.trim();
     (!address.is_empty()).then(|| address.to_owned())
 }
 

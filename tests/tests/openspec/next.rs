@@ -194,6 +194,7 @@ fn the_map_is_not_open() {
     let daemon = place.daemon(&["--source", "inotify", "--llm", "off", "--listen", &listen]);
     let next = place.wait("map_not_open", &[]);
     assert!(next["command"].as_str().unwrap().starts_with("sfd map"), "{next}");
+    assert!(!next.to_string().contains("token"), "{next}");
     // Whoever has not the token has not been there.
     let url = fs::read_to_string(place.state.join("map-url")).unwrap();
     let (address, token) = url.trim().split_once("/?token=").unwrap();
