@@ -19,8 +19,8 @@ const NSSWITCH: &str = "# /etc/nsswitch.conf\n\npasswd:         files systemd\ng
 const SYSCTL: &str = "# Uncomment the next line to enable packet forwarding for IPv4\n#net.ipv4.ip_forward=1\nnet.ipv4.conf.all.rp_filter=1\nkernel.kptr_restrict = 2\n-net/ipv4/tcp_syncookies = 1\n";
 const CRONTAB: &str = "SHELL=/bin/sh\nPATH=/usr/local/sbin:/usr/sbin:/usr/bin\n\n# m h dom mon dow user\tcommand\n17 *\t* * *\troot\tcd / && run-parts --report /etc/cron.hourly\n25 6\t* * *\troot\ttest -x /usr/sbin/anacron || run-parts /etc/cron.daily\n";
 const UNIT: &str = "[Unit]\nDescription=OpenBSD Secure Shell server\nAfter=network.target auditd.service\n\n[Service]\nEnvironmentFile=-/etc/default/ssh\nExecStartPre=/usr/sbin/sshd -t\nExecStart=/usr/sbin/sshd -D $SSHD_OPTS\nKillMode=process\nRestart=on-failure\n\n[Install]\nWantedBy=multi-user.target\n";
-const SOURCES: &str = "deb http://deb.debian.org/debian bookworm main\ndeb http://deb.debian.org/debian bookworm-updates main\n# deb-src http://deb.debian.org/debian bookworm main\ndeb [signed-by=/usr/share/keyrings/x.gpg] https://x.example stable main\n";
-const DEB822: &str = "Types: deb\nURIs: http://deb.debian.org/debian\nSuites: trixie trixie-updates\nComponents: main\nSigned-By: /usr/share/keyrings/debian-archive-keyring.gpg\n\nTypes: deb\nURIs: http://deb.debian.org/debian-security\nSuites: trixie-security\nComponents: main\nSigned-By: /usr/share/keyrings/debian-archive-keyring.gpg\n";
+const SOURCES: &str = "deb http://deb.sample.org/debian bookworm main\ndeb http://deb.sample.org/debian bookworm-updates main\n# deb-src http://deb.sample.org/debian bookworm main\ndeb [signed-by=/usr/share/keyrings/x.gpg] https://x.example stable main\n";
+const DEB822: &str = "Types: deb\nURIs: http://deb.sample.org/debian\nSuites: trixie trixie-updates\nComponents: main\nSigned-By: /usr/share/keyrings/debian-archive-keyring.gpg\n\nTypes: deb\nURIs: http://deb.sample.org/debian-security\nSuites: trixie-security\nComponents: main\nSigned-By: /usr/share/keyrings/debian-archive-keyring.gpg\n";
 const PROFILE: &str = "# /etc/default/grub\nGRUB_DEFAULT=0\nGRUB_TIMEOUT=5\nGRUB_CMDLINE_LINUX_DEFAULT=\"quiet\"\nif [ -f x ]; then\n  . x\nfi\nexport EDITOR=vi\n";
 const LOGIN_DEFS: &str = "#\n# Password aging controls:\nPASS_MAX_DAYS\t99999\nPASS_MIN_DAYS\t0\nUMASK\t\t022\nENCRYPT_METHOD SHA512\n";
 const MODPROBE: &str =
@@ -71,7 +71,7 @@ const EDITS: &[Edit<'_>] = &[
     ("/etc/fstab", Kind::Config, FSTAB, "/dev/sda5 none", "/dev/sdc1 /data ext4 ro 0 2\n/dev/sda5 none", &["mount /data added (device /dev/sdc1, type ext4, options ro, dump 0, pass 2)"]),
     ("/etc/fstab", Kind::Config, FSTAB, "/dev/sda5 none            swap    sw              0       0\n", "", &["swap /dev/sda5 removed (device /dev/sda5, type swap, options sw, dump 0, pass 0)"]),
     ("/etc/hosts", Kind::Config, HOSTS, "10.0.0.4", "10.66.6.6", &["db.internal: 10.0.0.4 -> 10.66.6.6"]),
-    ("/etc/hosts", Kind::Config, HOSTS, "::1 ", "203.0.113.9 deb.debian.org\n::1 ", &["deb.debian.org: 203.0.113.9 added"]),
+    ("/etc/hosts", Kind::Config, HOSTS, "::1 ", "203.0.113.9 deb.sample.org\n::1 ", &["deb.sample.org: 203.0.113.9 added"]),
     ("/etc/resolv.conf", Kind::Config, RESOLV, "nameserver 10.0.0.2", "nameserver 8.8.8.8", &["nameserver 10.0.0.2 -> 8.8.8.8"]),
     ("/etc/resolv.conf", Kind::Config, RESOLV, "nameserver 10.0.0.1\nnameserver 10.0.0.2", "nameserver 10.0.0.2\nnameserver 10.0.0.1", &["order changed: nameserver 10.0.0.2 now before nameserver 10.0.0.1"]),
     ("/etc/resolv.conf", Kind::Config, RESOLV, "options edns0", "options edns0 rotate", &["options rotate added"]),
@@ -90,8 +90,8 @@ const EDITS: &[Edit<'_>] = &[
     ("/etc/systemd/system/a.service", Kind::SystemdUnit, UNIT, "KillMode=process", "User=nobody", &["Service.KillMode: process removed", "Service.User: nobody added"]),
     ("/etc/php.ini", Kind::Ini, "[PHP]\n; On or Off\nexpose_php = On\nauth_key = abc123abc123abc123\n", "expose_php = On", "expose_php = Off", &["PHP.expose_php: On -> Off"]),
     ("/etc/php.ini", Kind::Ini, "[PHP]\nauth_key = abc123abc123abc123\n", "abc123abc123abc123", "xyz123xyz123xyz124", &["PHP.auth_key: changed (values not shown)"]),
-    ("/etc/apt/sources.list", Kind::Config, SOURCES, "debian bookworm main", "debian trixie main", &["deb http://deb.debian.org/debian: suite bookworm -> trixie"]),
-    ("/etc/apt/sources.list", Kind::Config, SOURCES, "debian bookworm main", "debian bookworm main non-free", &["deb http://deb.debian.org/debian: components non-free added"]),
+    ("/etc/apt/sources.list", Kind::Config, SOURCES, "debian bookworm main", "debian trixie main", &["deb http://deb.sample.org/debian: suite bookworm -> trixie"]),
+    ("/etc/apt/sources.list", Kind::Config, SOURCES, "debian bookworm main", "debian bookworm main non-free", &["deb http://deb.sample.org/debian: components non-free added"]),
     ("/etc/apt/sources.list", Kind::Config, SOURCES, "signed-by=/usr/share/keyrings/x.gpg", "trusted=yes", &["deb https://x.example: options trusted=yes added, signed-by=/usr/share/keyrings/x.gpg removed"]),
     ("/etc/apt/sources.list.d/d.list", Kind::Config, SOURCES, "deb [", "deb https://me:hunter2@apt.example stable main\ndeb [", &["deb https://me:***@apt.example added (suite stable, components main)"]),
     ("/etc/apt/sources.list.d/debian.sources", Kind::Config, DEB822, "Suites: trixie-security", "Suites: forky-security", &["source 2 Suites: forky-security added, trixie-security removed"]),
