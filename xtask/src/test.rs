@@ -103,8 +103,8 @@ const SUITES: &[Suite] = &[
     },
     Suite {
         name: "cli",
-        shows: "the commands as a user calls them",
-        args: &["-p", "sfd-tests", "--test", "cli", "--test", "sections"],
+        shows: "the commands as a user calls them; search, kept in step with the catalog",
+        args: &["-p", "sfd-tests", "--test", "cli", "--test", "sections", "--test", "search"],
         kernel: false,
     },
     Suite {
