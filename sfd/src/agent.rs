@@ -57,7 +57,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{broadcast, mpsc, oneshot};
 use tracing::{error, info, warn};
 
-pub use asking::Asking;
+pub use asking::{Asking, answered_by, question_of, why_not_asked};
 pub use clock::now_ns;
 pub use control::Request;
 pub use describe::describe_change;

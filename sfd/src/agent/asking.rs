@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::{AgentError, now_ns};
 use crate::artifact::kinds::Kind;
-use crate::artifact::look::LookOptions;
+use crate::artifact::look::{Examined, LookOptions};
 use crate::artifact::view::View;
 use crate::artifact::{Answered, Artifact, FileType, Looker, Redactor, Semantics};
 use crate::enrich::queue::worth;
@@ -16,6 +16,41 @@ use crate::enrich::{Answer, AskError, Client, Excerpt, LlmConfig, PROMPT_VERSION
 
 /// How often it is looked, while a model thinks, whether somebody wants everything to end.
 const STOP_EVERY: Duration = Duration::from_millis(100);
+
+/// Why a model is not asked about an artifact at all: secrets are not sent, and rules say all there is to say of some kinds.
+pub fn why_not_asked(artifact: &Artifact) -> Option<&'static str> {
+    if artifact.redacted {
+        Some("its contents are secret, and secrets are not sent to a model")
+    } else if artifact.meta.file_type != FileType::File || worth(artifact.semantics.kind).is_none() {
+        Some("rules say all there is to say of this kind")
+    } else if artifact.unverified.is_some() {
+        Some("its contents could not be read well")
+    } else if artifact.len == 0 {
+        Some("it is empty")
+    } else {
+        None
+    }
+}
+
+/// The question about what was just looked at.
+pub fn question_of(examined: &Examined) -> Question {
+    Question {
+        kind: examined.artifact.semantics.kind,
+        facts: examined.facts.clone(),
+        excerpt: Excerpt::of(&examined.head),
+        len: examined.artifact.len,
+    }
+}
+
+/// Who answers now.
+pub fn answered_by(client: &Client) -> Answered {
+    Answered {
+        model: client.model().to_owned(),
+        prompt_version: PROMPT_VERSION,
+        at_ns: now_ns(),
+        ..Answered::default()
+    }
+}
 
 /// A model, or why there is none.
 pub struct Asking {
@@ -66,21 +101,10 @@ impl Asking {
         stopped: &dyn Fn() -> bool,
     ) -> Option<Semantics> {
         let (client, runtime) = self.connected.as_ref()?;
-        // As `sfd explain`: secrets are not sent, and rules say all there is to say of some kinds.
-        let asks = !artifact.redacted
-            && artifact.meta.file_type == FileType::File
-            && worth(artifact.semantics.kind).is_some()
-            && artifact.unverified.is_none()
-            && artifact.len > 0;
-        if !asks {
+        if why_not_asked(artifact).is_some() {
             return None;
         }
-        let answered = Answered {
-            model: client.model().to_owned(),
-            prompt_version: PROMPT_VERSION,
-            at_ns: now_ns(),
-            ..Answered::default()
-        };
+        let answered = answered_by(client);
         let subject = (artifact.content_hash, artifact.semantics.kind);
         if let Some(known) = self.answers.get(&subject) {
             return known.as_ref().map(|answer| apply(answer, &artifact.semantics, answered));
@@ -93,12 +117,7 @@ impl Asking {
         if examined.artifact.content_hash != artifact.content_hash || examined.artifact.redacted {
             return None;
         }
-        let question = Question {
-            kind: artifact.semantics.kind,
-            facts: examined.facts,
-            excerpt: Excerpt::of(&examined.head),
-            len: artifact.len,
-        };
+        let question = question_of(&examined);
         self.asked += 1;
         // An answer may take minutes, and whoever wants everything to end does not wait for it.
         let reply = runtime.block_on(async {

@@ -16,13 +16,12 @@ use super::config::Layers;
 use super::llm::LlmArgs;
 use super::out::{human_bytes, human_time, path_fields, printable, printable_line};
 use super::{CliError, Exit, Out, State, live, who};
-use crate::agent::{Request, StateDir, disk_view};
+use crate::agent::{Request, StateDir, answered_by, disk_view, question_of, why_not_asked};
 use crate::artifact::look::{Examined, LookOptions};
 use crate::artifact::view::{ProcView, View};
-use crate::artifact::{Answered, FileType, Looker, Packages, Semantics};
+use crate::artifact::{Looker, Packages, Semantics};
 use crate::brick::{HistoryQuery, HistoryRow, Row};
-use crate::enrich::queue::worth;
-use crate::enrich::{Client, Excerpt, LlmConfig, PROMPT_VERSION, Question, apply};
+use crate::enrich::{Client, LlmConfig, apply};
 
 /// Lines of history shown.
 const HISTORY_LINES: u32 = 5;
@@ -136,22 +135,6 @@ impl Known {
         let current = row.content_hash == artifact.content_hash && row.meta.mode == artifact.meta.mode;
         Some(&row.semantics).filter(|semantics| current && semantics.answered.is_some())
     }
-
-    /// Why a model is not asked about this at all.
-    fn not_asked(&self) -> Option<&'static str> {
-        let artifact = &self.examined.artifact;
-        if artifact.redacted {
-            Some("its contents are secret, and secrets are not sent to a model")
-        } else if artifact.meta.file_type != FileType::File || worth(artifact.semantics.kind).is_none() {
-            Some("rules say all there is to say of this kind")
-        } else if artifact.unverified.is_some() {
-            Some("its contents could not be read well")
-        } else if artifact.len == 0 {
-            Some("it is empty")
-        } else {
-            None
-        }
-    }
 }
 
 /// Asks a model if that makes sense: the daemon's if one runs, so that the answer is kept, else directly.
@@ -165,7 +148,7 @@ fn ask(
     if let Some(semantics) = known.described() {
         return Ok((semantics.clone(), Asked::Before));
     }
-    if let Some(why) = known.not_asked() {
+    if let Some(why) = why_not_asked(&known.examined.artifact) {
         return Ok((by_rules, Asked::Not(why.to_owned())));
     }
     let mut layers = Layers::load(args.config.as_deref(), |name| std::env::var(name).ok())?;
@@ -226,23 +209,11 @@ fn ask_directly(config: &LlmConfig, known: &Known) -> Result<Semantics, String> 
         .enable_all()
         .build()
         .map_err(|error| format!("tokio runtime: {error}"))?;
-    let artifact = &known.examined.artifact;
-    let question = Question {
-        kind: artifact.semantics.kind,
-        facts: known.examined.facts.clone(),
-        excerpt: Excerpt::of(&known.examined.head),
-        len: artifact.len,
-    };
+    let question = question_of(&known.examined);
     runtime.block_on(async {
         let client = Client::connect(config).await.map_err(|error| error.to_string())?;
         let reply = client.ask(&question).await.map_err(|error| error.to_string())?;
-        let answered = Answered {
-            model: client.model().to_owned(),
-            prompt_version: PROMPT_VERSION,
-            at_ns: crate::agent::now_ns(),
-            ..Answered::default()
-        };
-        Ok(apply(&reply.answer, &artifact.semantics, answered))
+        Ok(apply(&reply.answer, &known.examined.artifact.semantics, answered_by(&client)))
     })
 }
 

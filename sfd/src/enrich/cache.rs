@@ -171,6 +171,14 @@ impl Cache {
         })
     }
 
+    /// Drops everything that was said of anything.
+    pub fn forget_all(&self) -> Result<(), CacheError> {
+        self.with(|connection| {
+            connection.execute("DELETE FROM answer", [])?;
+            Ok(())
+        })
+    }
+
     /// Tokens spent, by hour since the epoch.
     pub fn spent(&self) -> Result<Vec<(i64, u64)>, CacheError> {
         self.with(|connection| {

@@ -3,6 +3,7 @@
 //!
 //! ```text
 //! service    asks, a few questions at a time, and hands words to the agent
+//!   enricher   the handle by which others reach it, and its status
 //!   queue      what is asked next: bounded, the most interesting first, each contents once
 //!   cache      answers that were paid for once
 //!   budget     tokens an hour and a day          breaker   leaves a server in trouble alone
@@ -18,6 +19,7 @@ pub mod breaker;
 pub mod budget;
 pub mod cache;
 pub mod client;
+pub mod enricher;
 pub mod prompt;
 pub mod question;
 pub mod queue;
@@ -25,8 +27,9 @@ pub mod service;
 
 pub use answer::{Answer, apply};
 pub use client::{AskError, Client, LlmConfig, Protocol, Reply};
+pub use enricher::{Enricher, LlmState, LlmStatus};
 pub use question::{Excerpt, Question};
-pub use service::{EnrichConfig, Enricher, LlmState, LlmStatus, Service};
+pub use service::{EnrichConfig, Service};
 
 /// Version of the question that a model is asked. Another wording is another version: answers to earlier ones are not
 /// used any more.

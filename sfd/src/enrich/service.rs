@@ -15,8 +15,6 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use serde::{Deserialize, Serialize};
-use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinSet;
 use tracing::{debug, info, warn};
 
@@ -25,8 +23,9 @@ use super::breaker::Breaker;
 use super::budget::Budget;
 use super::cache::{Cache, CacheError, Stored};
 use super::client::{AskError, Client, LlmConfig, Reply};
+use super::enricher::{Enricher, Forget, LlmState};
 use super::question::Question;
-use super::queue::{Holder, Interest, Outcome, QUEUE_MAX, Queue, Reason, Subject, Taken, Want};
+use super::queue::{Holder, Interest, QUEUE_MAX, Reason, Subject, Taken, Want};
 
 /// Questions about one subject that may come to nothing before it is left to rules for good. The questions are the same,
 /// but servers sample, and a half-loaded one answers nonsense.
@@ -95,135 +94,6 @@ pub trait Host: Send + Sync + 'static {
         after: Option<SweepPoint>,
         max: usize,
     ) -> impl Future<Output = Vec<Want>> + Send;
-}
-
-/// How the model does.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum LlmState {
-    /// Nobody wants one.
-    #[default]
-    Off,
-    /// No server was found, or it did not answer; it is looked for again.
-    Unreachable,
-    /// It answers.
-    Ready,
-    /// It failed too often; it is left alone for a while.
-    Resting,
-    /// All tokens of this hour or day are spent.
-    BudgetSpent,
-}
-
-/// What `sfd status` says of the model.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct LlmStatus {
-    /// How it does. In every state but `ready`, labels are by rules for now.
-    pub state: LlmState,
-    /// Where it is, once it was found.
-    pub url: Option<String>,
-    /// `ollama` or `openai`.
-    pub protocol: Option<String>,
-    /// Which model.
-    pub model: Option<String>,
-    /// Why it is not ready.
-    pub why: Option<String>,
-    /// When it is tried again, nanoseconds since the epoch.
-    pub next_try_ns: Option<i64>,
-    /// Artifacts that wait for a description.
-    pub queued: u64,
-    /// Questions under way.
-    pub in_flight: u64,
-    /// Questions asked.
-    pub asked: u64,
-    /// Valid answers.
-    pub answered: u64,
-    /// Subjects described from earlier answers.
-    pub from_cache: u64,
-    /// Answers that were not valid.
-    pub bad_answers: u64,
-    /// Times that the server failed.
-    pub server_failures: u64,
-    /// Subjects left to rules because no answer was valid.
-    pub given_up: u64,
-    /// Subjects that were gone or something else before they were asked about.
-    pub stale: u64,
-    /// Artifacts forgotten because the queue was full; a sweep finds them again.
-    pub dropped: u64,
-    /// Answers that could not be kept or read.
-    pub cache_errors: u64,
-    /// Tokens spent in this hour, and the limit (0: none).
-    pub tokens_hour: u64,
-    /// The limit an hour.
-    pub tokens_hour_max: u64,
-    /// Tokens spent in the last 24 hours.
-    pub tokens_day: u64,
-    /// The limit a day.
-    pub tokens_day_max: u64,
-    /// Seconds from question to answer, lately.
-    pub seconds_per_answer: Option<f64>,
-}
-
-#[derive(Debug, Default)]
-struct Inner {
-    queue: Queue,
-    status: LlmStatus,
-    forget: Vec<[u8; 32]>,
-    sweep: bool,
-}
-
-/// The handle by which others reach the service; cheap to clone.
-#[derive(Clone, Debug, Default)]
-pub struct Enricher {
-    inner: Arc<Mutex<Inner>>,
-    news: Arc<Notify>,
-}
-
-impl Enricher {
-    /// A handle to a service that is not running yet.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Inner> {
-        // A panic while holding it leaves figures that are merely old.
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// An artifact wants a description. Never waits; a full queue forgets.
-    pub fn want(&self, want: Want) {
-        self.lock().queue.push(want);
-        self.news.notify_one();
-    }
-
-    /// Somebody wants a description now; told when it is there or cannot be had.
-    pub fn ask_now(&self, want: Want) -> oneshot::Receiver<Outcome> {
-        let told = self.lock().queue.push_asked(want);
-        self.news.notify_one();
-        told
-    }
-
-    /// Contents turned out to be secret: nothing that was said of them may stay.
-    pub fn forget(&self, content_hash: [u8; 32]) {
-        self.lock().forget.push(content_hash);
-        self.news.notify_one();
-    }
-
-    /// Everything was compared: what has no description yet may be asked about.
-    pub fn sweep(&self) {
-        self.lock().sweep = true;
-        self.news.notify_one();
-    }
-
-    /// How it does.
-    pub fn status(&self) -> LlmStatus {
-        let inner = self.lock();
-        LlmStatus {
-            queued: (inner.queue.len()) as u64,
-            in_flight: inner.queue.in_flight() as u64,
-            dropped: inner.queue.dropped(),
-            ..inner.status.clone()
-        }
-    }
 }
 
 /// How a question ended.
@@ -421,9 +291,16 @@ impl<H: Host> Service<H> {
 
     fn forget(&mut self) {
         let forget = std::mem::take(&mut self.enricher.lock().forget);
-        if let Some(cache) = &self.cache {
-            for hash in forget {
-                let result = lock(cache).forget(&hash);
+        let Some(cache) = &self.cache else { return };
+        match forget {
+            Forget::Some(hashes) => {
+                for hash in hashes {
+                    let result = lock(cache).forget(&hash);
+                    note_cache(&self.enricher, result);
+                }
+            }
+            Forget::All => {
+                let result = lock(cache).forget_all();
                 note_cache(&self.enricher, result);
             }
         }
